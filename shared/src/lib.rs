@@ -1,0 +1,12 @@
+//! What `capture` and `publisher` share: cutting a byte stream into telegrams, understanding a
+//! telegram, the record that a queue stores, the protocol of the Unix socket between the two, and
+//! the configuration file with its flags.
+//!
+//! Nothing here opens a port, a queue or a network connection, except [`wire::client`], which
+//! connects to the Unix socket that capture serves.
+
+pub mod backoff;
+pub mod config;
+pub mod record;
+pub mod telegram;
+pub mod wire;

@@ -1,0 +1,4 @@
+//! Telegrams as bytes: finding them in a stream and checking their CRC. No meaning is read here.
+
+pub mod assembler;
+pub mod crc16;

@@ -1,0 +1,298 @@
+//! The protocol on capture's Unix socket: one request, one reply, each in a frame of its own.
+//!
+//! # Order constraints
+//!
+//! 1. The client speaks first: a hello with the protocol's version; capture answers
+//!    [`Reply::Welcome`] or [`Reply::Refused`] and, when the versions differ, ends the session.
+//! 2. One request is outstanding at a time. Replies come in the order of the requests.
+//! 3. [`Request::Open`] makes the session the only one of that consumer until it ends, and registers a
+//!    new consumer durably before it answers. [`Request::Commit`] needs it; reading does not.
+//! 4. A record in a reply has been flushed: *visible implies durable*.
+//!
+//! # Bytes
+//!
+//! ```text
+//! hello    "P1QUEUE\n"  protocol u32 LE                     12 bytes, client to capture, once
+//! frame    length u32 LE   body (length bytes)              both ways, length <= MAX_FRAME_BYTES
+//! body     bincode 2, standard configuration (little endian, variable-length integers)
+//! ```
+//!
+//! The length is checked before anything is allocated. A frame that is too long, cut short or not
+//! decodable ends that session and nothing else.
+
+pub mod client;
+pub mod codec;
+
+use std::collections::BTreeMap;
+
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::Record;
+
+/// Version of this protocol. Raised with every change of a type in this file.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Largest body of a frame, in bytes.
+pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
+
+/// What a client asks of capture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Be the consumer of this name; a new one is registered to begin at `start`. Answered by
+    /// [`Reply::Opened`], or refused where another session has it open.
+    Open {
+        /// Name of the consumer.
+        consumer: String,
+        /// Where a new consumer begins.
+        start: Start,
+    },
+    /// Records from sequence `from` on, in order: as many as fit in `max_bytes` of telegrams, at least
+    /// one. Where there is none yet, waits up to `wait_ms` for one. Answered by [`Reply::Records`] or
+    /// [`Reply::Idle`].
+    Read {
+        /// First sequence wanted. Where it is no longer kept, the reply begins with the next that is.
+        from: u64,
+        /// Bound on the telegrams' bytes in the reply.
+        max_bytes: u32,
+        /// Longest wait for a first record, in milliseconds; capture may wait less.
+        wait_ms: u32,
+    },
+    /// The session's consumer is done with everything up to this sequence. Answered by
+    /// [`Reply::Committed`]. A smaller one than already committed changes nothing; one beyond the head
+    /// is refused.
+    Commit {
+        /// Last sequence done with.
+        sequence: u64,
+    },
+    /// What the publisher of this session wants `publisher status` to show. Answered by [`Reply::Reported`].
+    Report(PublisherReport),
+    /// Answered by [`Reply::Status`].
+    Status,
+    /// First record captured at or after this time. Answered by [`Reply::Located`].
+    Locate {
+        /// Capture's time in microseconds since 1970-01-01T00:00:00Z.
+        at_us: i64,
+    },
+    /// Append telegrams from elsewhere to the queue. Answered by [`Reply::Appended`] when they are durable.
+    Append {
+        /// Name and digest of the source that they come from, so that it is not taken twice.
+        source: String,
+        /// How many records of that source came before these.
+        offset: u64,
+        /// The telegrams with their times, in order.
+        telegrams: Vec<Imported>,
+    },
+    /// Remove a consumer and its cursor. Answered by [`Reply::Forgotten`]; refused while it is open.
+    Forget {
+        /// Name of the consumer.
+        consumer: String,
+    },
+}
+
+/// What capture answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// The hello was accepted.
+    Welcome {
+        /// Identity of the queue's folder: eight characters, drawn when the folder was made.
+        queue: String,
+        /// Version of the capture program.
+        version: String,
+    },
+    /// The consumer is this session's.
+    Opened {
+        /// Last sequence that the consumer has committed; 0 where it begins with the first.
+        cursor: u64,
+        /// Highest durable sequence; 0 in an empty queue.
+        head: u64,
+    },
+    /// Records in order of their sequence; never empty.
+    Records {
+        /// The records.
+        records: Vec<Record>,
+        /// Highest durable sequence.
+        head: u64,
+    },
+    /// There is no record at or after the sequence asked for.
+    Idle {
+        /// Highest durable sequence.
+        head: u64,
+        /// Milliseconds since the last telegram came, by the clock that gives [`Record::silence_ms`]:
+        /// the next record's silence will be at least this. 0 while a telegram is on its way to the disk.
+        silence_ms: u64,
+    },
+    /// The commit is taken. It is durable with the next flush.
+    Committed,
+    /// The report is taken.
+    Reported,
+    /// How capture is doing.
+    Status(Box<Status>),
+    /// Where a time begins.
+    Located {
+        /// First sequence captured at or after it; one more than the head where there is none.
+        sequence: u64,
+        /// Lowest sequence kept; one more than the head in an empty queue.
+        tail: u64,
+        /// Highest durable sequence.
+        head: u64,
+    },
+    /// The telegrams are durable.
+    Appended {
+        /// How many were taken.
+        taken: u64,
+        /// How many of the source had been taken before.
+        known: u64,
+    },
+    /// The consumer is gone.
+    Forgotten {
+        /// Whether there was one of that name.
+        existed: bool,
+    },
+    /// The request was not carried out. The session goes on, except after a hello.
+    Refused {
+        /// Why, for the program.
+        refusal: Refusal,
+        /// Why, in words for a person.
+        message: String,
+    },
+}
+
+/// Where a consumer that is new begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Start {
+    /// With the oldest record that is kept.
+    Oldest,
+    /// With the next record to come.
+    Newest,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The hello was of another version.
+    Version,
+    /// Another session has this consumer open.
+    ConsumerInUse,
+    /// The request needs [`Request::Open`] first.
+    NotOpen,
+    /// A value is impossible, such as a commit beyond the head or an empty name.
+    Invalid,
+    /// The queue cannot be written to or read from at present.
+    Storage,
+    /// Too many sessions at once.
+    Busy,
+}
+
+/// A telegram on its way into a queue from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// When it was captured, in microseconds since 1970-01-01T00:00:00Z.
+    pub captured_at_us: i64,
+    /// Silence before it, in milliseconds.
+    pub silence_ms: u64,
+    /// The telegram byte for byte.
+    #[serde(with = "serde_bytes")]
+    pub telegram: Vec<u8>,
+}
+
+/// How capture is doing: what `capture status` and `publisher status` print.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the capture program.
+    pub version: String,
+    /// Identity of the queue's folder.
+    pub queue: String,
+    /// When capture started, in microseconds since 1970-01-01T00:00:00Z.
+    pub started_at_us: i64,
+    /// The port as configured.
+    pub port: String,
+    /// The port's state in words: `open at 115200-8N1`, `waiting: permission denied …`.
+    pub port_state: String,
+    /// Telegrams accepted since capture started.
+    pub accepted: u64,
+    /// Stretches of input rejected since capture started, by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// The last few rejected stretches, newest last.
+    pub recently_rejected: Vec<RejectedStretch>,
+    /// Milliseconds since the last telegram was accepted; none before the first.
+    pub last_telegram_age_ms: Option<u64>,
+    /// Lowest sequence kept; one more than the head in an empty queue.
+    pub tail: u64,
+    /// Highest durable sequence; 0 in an empty queue.
+    pub head: u64,
+    /// Bytes that the records kept take, by the queue's own account.
+    pub live_bytes: u64,
+    /// Bytes of the queue's folder on disk.
+    pub disk_bytes: u64,
+    /// The bound on the folder's size.
+    pub max_size_bytes: u64,
+    /// The consumers by name.
+    pub consumers: Vec<ConsumerStatus>,
+    /// What was lost, oldest first.
+    pub losses: Vec<Loss>,
+    /// What keeps the queue from taking telegrams at present, in words.
+    pub trouble: Option<String>,
+}
+
+/// A stretch of input that was not a valid telegram.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedStretch {
+    /// When, in microseconds since 1970-01-01T00:00:00Z.
+    pub at_us: i64,
+    /// Why.
+    pub reason: String,
+    /// The bytes as they came, cut to a bound.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+}
+
+/// A consumer as the queue knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConsumerStatus {
+    /// Name of the consumer.
+    pub name: String,
+    /// Last sequence it committed.
+    pub cursor: u64,
+    /// Head less cursor.
+    pub lag: u64,
+    /// Whether a session has it open.
+    pub is_connected: bool,
+    /// What its publisher last reported.
+    pub report: Option<PublisherReport>,
+}
+
+/// What a publisher says of itself through its session.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PublisherReport {
+    /// When, in microseconds since 1970-01-01T00:00:00Z.
+    pub at_us: i64,
+    /// Version of the publisher program.
+    pub version: String,
+    /// The connection to the broker in words: `connected to localhost:1883 (MQTT 5)`,
+    /// `waiting for the key …`.
+    pub connection: String,
+    /// Whether the broker is connected.
+    pub is_connected: bool,
+    /// Messages acknowledged since the publisher started.
+    pub acknowledged_messages: u64,
+    /// When the broker last acknowledged a message.
+    pub last_acknowledged_at_us: Option<i64>,
+    /// Highest sequence in an acknowledged message.
+    pub last_acknowledged_sequence: Option<u64>,
+    /// Telegrams and messages passed over, by reason.
+    pub skipped: BTreeMap<String, u64>,
+}
+
+/// Records that are gone without having been read by everyone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// When it was noticed, in microseconds since 1970-01-01T00:00:00Z.
+    pub at_us: i64,
+    /// First sequence concerned.
+    pub first_sequence: u64,
+    /// Last sequence concerned.
+    pub last_sequence: u64,
+    /// What happened, in words.
+    pub cause: String,
+}

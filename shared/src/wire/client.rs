@@ -1,0 +1,1 @@
+//! A session with capture, seen from the client's side.
