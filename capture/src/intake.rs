@@ -1,0 +1,103 @@
+//! From the port to the queue's thread: bytes become accepted telegrams with the time of their last byte,
+//! over a bounded channel.
+//!
+//! ```text
+//! port ──bytes──► intake thread (assembler) ──Arrived──► bounded channel ──► the queue's thread
+//! ```
+//!
+//! What always holds: a telegram that was accepted is in the channel or was taken from it, never dropped.
+//! When the queue's thread falls behind, the reader waits, and the operating system's buffers behind it.
+//! Rejected stretches are counted, and the last few are kept, within a bound.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::Receiver;
+
+use serde::{Deserialize, Serialize};
+use shared::config::PortConfig;
+use shared::wire::RejectedStretch;
+
+use crate::port::Line;
+
+/// What intake sends to the queue's thread, in this order of the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Arrived {
+    /// A telegram was accepted.
+    Telegram(AcceptedTelegram),
+    /// Something was learnt that is worth keeping across restarts: all that is known now. Persist it
+    /// when convenient; a lost one is learnt again.
+    Learnt(Memory),
+    /// The file or standard input has been read to its end: no telegram follows. With `--once` capture
+    /// ends when all of them are durable; otherwise it goes on serving.
+    Ended,
+}
+
+/// A telegram and the moment of its last byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedTelegram {
+    /// The system's clock, in microseconds since 1970-01-01T00:00:00Z.
+    pub captured_at_us: i64,
+    /// The time since boot (`CLOCK_BOOTTIME`: does not jump, counts suspend), in microseconds.
+    pub uptime_us: u64,
+    /// The telegram byte for byte.
+    pub telegram: Vec<u8>,
+}
+
+/// What was learnt about the meter and its line, for the next start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The setting at which the serial line last gave a valid telegram.
+    pub line: Option<Line>,
+    /// Identification lines of the meters that have sent a CRC: of these no telegram without one is taken.
+    pub meters_with_crc: BTreeSet<Vec<u8>>,
+}
+
+/// What intake says of itself for `capture status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IntakeStatus {
+    /// The port as configured: `/dev/ttyUSB0`, `tcp://host:port`, `file:PATH`.
+    pub port: String,
+    /// The port's state in words: `open at 115200-8N1`, `waiting: permission denied …`.
+    pub port_state: String,
+    /// Telegrams accepted since the start.
+    pub accepted: u64,
+    /// Stretches rejected since the start, by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// The last few rejected stretches, newest last.
+    pub recently_rejected: Vec<RejectedStretch>,
+    /// Milliseconds since the last telegram was accepted; none before the first.
+    pub last_telegram_age_ms: Option<u64>,
+}
+
+/// The running intake thread.
+#[derive(Debug)]
+pub struct Intake {}
+
+impl Intake {
+    /// Starts reading `port`. `memory` is what [`Arrived::Learnt`] last handed out, or the default.
+    /// Telegrams, and what was learnt, come from the receiver; when it is dropped, intake ends.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system gives no thread. A port that cannot be opened is no error: intake says
+    /// so and tries again.
+    pub fn start(_port: PortConfig, _memory: Memory) -> std::io::Result<(Self, Receiver<Arrived>)> {
+        let (_sender, receiver) = std::sync::mpsc::sync_channel(CHANNEL_TELEGRAMS);
+        Ok((Self {}, receiver))
+    }
+
+    /// How it is doing now.
+    pub fn status(&self) -> IntakeStatus {
+        IntakeStatus::default()
+    }
+
+    /// Asks it to stop: within 200 ms the receiver finds the channel closed, after what was accepted
+    /// before. Does not wait.
+    pub fn stop(&self) {}
+
+    /// Waits until it has stopped. The receiver must be dropped or read until closed meanwhile, since a
+    /// full channel makes intake wait.
+    pub fn join(self) {}
+}
+
+/// How many telegrams may wait for the queue's thread before reading waits.
+const CHANNEL_TELEGRAMS: usize = 256;
