@@ -16,7 +16,11 @@ pub struct Backoff {
 impl Backoff {
     /// Starts at `first` and never waits longer than `bound`.
     pub fn new(first: Duration, bound: Duration) -> Self {
-        Self { first, bound, next: first }
+        Self {
+            first,
+            bound,
+            next: first,
+        }
     }
 
     /// The delay before the next attempt. `random` is uniform over all of `u32`; the delay is spread
@@ -52,7 +56,10 @@ mod tests {
         for random in [0, 1, u32::MAX / 2, u32::MAX] {
             let mut backoff = Backoff::new(Duration::from_secs(8), Duration::from_secs(30));
             let delay = backoff.next_delay(random);
-            assert!((4.0..=8.0).contains(&delay.as_secs_f64()), "{delay:?} for {random}");
+            assert!(
+                (4.0..=8.0).contains(&delay.as_secs_f64()),
+                "{delay:?} for {random}"
+            );
         }
     }
 }

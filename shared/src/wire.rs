@@ -25,7 +25,6 @@ pub mod codec;
 
 use std::collections::BTreeMap;
 
-
 use serde::{Deserialize, Serialize};
 
 use crate::record::Record;

@@ -1,1 +1,7 @@
-//! .
+//! End to end: the real programs, a meter on a pty or over TCP, a real mosquitto. One binary, a module
+//! for each claim:
+//!
+//! * [`bench`]: the bench itself holds: brokers, proxy, subscriber and meters do what the other tests
+//!   take for granted.
+
+mod bench;

@@ -89,7 +89,10 @@ impl Assembler {
     /// `meters_with_crc` are the identification lines (without `/` and line end) of the meters that have
     /// sent a CRC before; what is learnt is in [`Assembler::meters_with_crc`].
     pub fn new(policy: CrcPolicy, meters_with_crc: BTreeSet<Vec<u8>>) -> Self {
-        Self { policy, meters_with_crc }
+        Self {
+            policy,
+            meters_with_crc,
+        }
     }
 
     /// Takes the next bytes of the stream and hands out what they complete.
