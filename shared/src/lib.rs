@@ -7,6 +7,7 @@
 
 pub mod backoff;
 pub mod config;
+pub mod dsmr;
 pub mod record;
 pub mod telegram;
 pub mod wire;

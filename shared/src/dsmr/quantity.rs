@@ -1,0 +1,253 @@
+//! The numbers that have a key of their own, and what each is measured in.
+
+use rust_decimal::Decimal;
+
+use super::obis::Obis;
+
+/// A number that a meter can send under one reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Quantity {
+    /// `1-0:1.8.0`, register, kWh.
+    ImportTotal,
+    /// `1-0:1.8.1`, register, kWh.
+    ImportTariff1,
+    /// `1-0:1.8.2`, register, kWh.
+    ImportTariff2,
+    /// `1-0:2.8.0`, register, kWh.
+    ExportTotal,
+    /// `1-0:2.8.1`, register, kWh.
+    ExportTariff1,
+    /// `1-0:2.8.2`, register, kWh.
+    ExportTariff2,
+    /// `1-0:1.7.0`, gauge, kW.
+    PowerImport,
+    /// `1-0:2.7.0`, gauge, kW.
+    PowerExport,
+    /// `1-0:21.7.0`, gauge, kW.
+    PowerImportL1,
+    /// `1-0:41.7.0`, gauge, kW.
+    PowerImportL2,
+    /// `1-0:61.7.0`, gauge, kW.
+    PowerImportL3,
+    /// `1-0:22.7.0`, gauge, kW.
+    PowerExportL1,
+    /// `1-0:42.7.0`, gauge, kW.
+    PowerExportL2,
+    /// `1-0:62.7.0`, gauge, kW.
+    PowerExportL3,
+    /// `1-0:32.7.0`, gauge, V.
+    VoltageL1,
+    /// `1-0:52.7.0`, gauge, V.
+    VoltageL2,
+    /// `1-0:72.7.0`, gauge, V.
+    VoltageL3,
+    /// `1-0:31.7.0`, gauge, A.
+    CurrentL1,
+    /// `1-0:51.7.0`, gauge, A.
+    CurrentL2,
+    /// `1-0:71.7.0`, gauge, A.
+    CurrentL3,
+    /// `1-0:1.4.0`, average import of the quarter-hour so far, kW.
+    CurrentAverageDemand,
+    /// `1-0:1.6.0`, highest quarter-hour of the month, kW.
+    MaximumDemandMonth,
+    /// `0-0:17.0.0`, kW; 999.9 is off.
+    LimiterThreshold,
+    /// `1-0:31.4.0`, A; 999 is off.
+    FuseThreshold,
+    /// `0-0:96.3.10`.
+    BreakerState,
+    /// `0-0:96.7.21`, count of failures in any phase.
+    PowerFailures,
+    /// `0-0:96.7.9`, count.
+    LongPowerFailures,
+    /// `1-0:32.32.0`, count of voltage sags.
+    SagsL1,
+    /// `1-0:52.32.0`, count.
+    SagsL2,
+    /// `1-0:72.32.0`, count.
+    SagsL3,
+    /// `1-0:32.36.0`, count of voltage swells.
+    SwellsL1,
+    /// `1-0:52.36.0`, count.
+    SwellsL2,
+    /// `1-0:72.36.0`, count.
+    SwellsL3,
+}
+
+/// How many quantities there are.
+pub(super) const QUANTITIES: usize = Quantity::SwellsL3 as usize + 1;
+
+impl Quantity {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; QUANTITIES] = {
+        use Quantity::*;
+        [
+            ImportTotal,
+            ImportTariff1,
+            ImportTariff2,
+            ExportTotal,
+            ExportTariff1,
+            ExportTariff2,
+            PowerImport,
+            PowerExport,
+            PowerImportL1,
+            PowerImportL2,
+            PowerImportL3,
+            PowerExportL1,
+            PowerExportL2,
+            PowerExportL3,
+            VoltageL1,
+            VoltageL2,
+            VoltageL3,
+            CurrentL1,
+            CurrentL2,
+            CurrentL3,
+            CurrentAverageDemand,
+            MaximumDemandMonth,
+            LimiterThreshold,
+            FuseThreshold,
+            BreakerState,
+            PowerFailures,
+            LongPowerFailures,
+            SagsL1,
+            SagsL2,
+            SagsL3,
+            SwellsL1,
+            SwellsL2,
+            SwellsL3,
+        ]
+    };
+
+    /// The quantity of an electricity reference `1-0:C.D.E`.
+    pub(super) fn of_electricity(reference: Obis) -> Option<Self> {
+        use Quantity::*;
+        Some(match (reference.c, reference.d, reference.e) {
+            (1, 8, 0) => ImportTotal,
+            (1, 8, 1) => ImportTariff1,
+            (1, 8, 2) => ImportTariff2,
+            (2, 8, 0) => ExportTotal,
+            (2, 8, 1) => ExportTariff1,
+            (2, 8, 2) => ExportTariff2,
+            (1, 7, 0) => PowerImport,
+            (2, 7, 0) => PowerExport,
+            (21, 7, 0) => PowerImportL1,
+            (41, 7, 0) => PowerImportL2,
+            (61, 7, 0) => PowerImportL3,
+            (22, 7, 0) => PowerExportL1,
+            (42, 7, 0) => PowerExportL2,
+            (62, 7, 0) => PowerExportL3,
+            (32, 7, 0) => VoltageL1,
+            (52, 7, 0) => VoltageL2,
+            (72, 7, 0) => VoltageL3,
+            (31, 7, 0) => CurrentL1,
+            (51, 7, 0) => CurrentL2,
+            (71, 7, 0) => CurrentL3,
+            (1, 4, 0) => CurrentAverageDemand,
+            (1, 6, 0) => MaximumDemandMonth,
+            (31, 4, 0) => FuseThreshold,
+            (32, 32, 0) => SagsL1,
+            (52, 32, 0) => SagsL2,
+            (72, 32, 0) => SagsL3,
+            (32, 36, 0) => SwellsL1,
+            (52, 36, 0) => SwellsL2,
+            (72, 36, 0) => SwellsL3,
+            _ => return None,
+        })
+    }
+
+    /// The quantity of an abstract reference `0-0:C.D.E`.
+    pub(super) fn of_meter(reference: Obis) -> Option<Self> {
+        Some(match (reference.c, reference.d, reference.e) {
+            (17, 0, 0) => Self::LimiterThreshold,
+            (96, 3, 10) => Self::BreakerState,
+            (96, 7, 21) => Self::PowerFailures,
+            (96, 7, 9) => Self::LongPowerFailures,
+            _ => return None,
+        })
+    }
+
+    /// What it is measured in.
+    pub fn measure(self) -> Measure {
+        use Quantity::*;
+        match self {
+            ImportTotal | ImportTariff1 | ImportTariff2 | ExportTotal | ExportTariff1 | ExportTariff2 => {
+                Measure::Energy
+            }
+            PowerImport | PowerExport | PowerImportL1 | PowerImportL2 | PowerImportL3 | PowerExportL1
+            | PowerExportL2 | PowerExportL3 | CurrentAverageDemand | MaximumDemandMonth => Measure::Power,
+            LimiterThreshold => Measure::StatedPower,
+            VoltageL1 | VoltageL2 | VoltageL3 => Measure::Voltage,
+            CurrentL1 | CurrentL2 | CurrentL3 => Measure::Current,
+            FuseThreshold => Measure::StatedCurrent,
+            BreakerState | PowerFailures | LongPowerFailures | SagsL1 | SagsL2 | SagsL3 | SwellsL1
+            | SwellsL2 | SwellsL3 => Measure::Count,
+        }
+    }
+}
+
+/// What a quantity is measured in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// kWh.
+    Energy,
+    /// kW.
+    Power,
+    /// kW, and nothing where no unit is stated: the same reference holds A or kVA elsewhere.
+    StatedPower,
+    /// V.
+    Voltage,
+    /// A.
+    Current,
+    /// A, and nothing where no unit is stated.
+    StatedCurrent,
+    /// A whole number without unit.
+    Count,
+}
+
+impl Measure {
+    /// By which power of ten a number in `unit` is multiplied to be in the measure's own; none where that
+    /// cannot be done.
+    pub(super) fn power_of_ten(self, unit: &[u8]) -> Option<i8> {
+        let units: &[(&[u8], i8)] = match self {
+            Self::Energy => &[(b"kWh", 0), (b"", 0), (b"Wh", -3), (b"MWh", 3)],
+            Self::Power => &[(b"kW", 0), (b"", 0), (b"W", -3), (b"MW", 3)],
+            Self::StatedPower => &[(b"kW", 0), (b"W", -3), (b"MW", 3)],
+            Self::Voltage => &[(b"V", 0), (b"", 0), (b"kV", 3)],
+            Self::Current => &[(b"A", 0), (b"", 0)],
+            Self::StatedCurrent => &[(b"A", 0)],
+            Self::Count => &[(b"", 0)],
+        };
+        units
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(unit))
+            .map(|&(_, power)| power)
+    }
+}
+
+/// The quantities that a telegram states.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quantities {
+    values: [Option<Decimal>; QUANTITIES],
+}
+
+impl Default for Quantities {
+    fn default() -> Self {
+        Self {
+            values: [None; QUANTITIES],
+        }
+    }
+}
+
+impl Quantities {
+    /// The number of this quantity, in the unit of its measure.
+    pub fn value(&self, quantity: Quantity) -> Option<Decimal> {
+        self.values.get(quantity as usize).copied().flatten()
+    }
+
+    pub(super) fn set(&mut self, quantity: Quantity, value: Option<Decimal>) {
+        if let Some(place) = self.values.get_mut(quantity as usize) {
+            *place = value;
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Puts each data object of a telegram in the place that its reference names, and reads the places once
+//! all are filled, so that of a reference that comes twice the last counts. What is left then, with all
+//! that has no place, is what [`Readings::other`] hands on.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+
+use super::device::{DEVICE_FIELDS, DeviceField, device};
+use super::history::{demand_peaks, power_failures};
+use super::obis::{Obis, without_suffix};
+use super::object::{Object, Piece, bracketed, groups, is_blank, parts, pieces, single};
+use super::quantity::{QUANTITIES, Quantity};
+use super::text::{latin1, message, trim};
+use super::time::moment;
+use super::value::in_unit;
+use super::{Readings, Text};
+
+/// Reads a telegram of which all eight bits of a byte count.
+pub(super) fn read(telegram: &[u8]) -> Readings<'_> {
+    let parts = parts(telegram);
+    let mut sorted = Sorted::new();
+    let mut not_understood = Vec::new();
+    for piece in pieces(parts.body) {
+        match piece {
+            Piece::Object(name, contents) => sorted.put(name, contents),
+            Piece::Line(line) => not_understood.push(latin1(line)),
+        }
+    }
+    let mut readings = Readings {
+        identification: latin1(parts.identification),
+        version: sorted
+            .text(Place::Version)
+            .or_else(|| sorted.text(Place::BelgianVersion)),
+        time: sorted.take(Place::Time, |contents| moment(single(contents)?)),
+        equipment_id: sorted
+            .text(Place::EquipmentId)
+            .or_else(|| sorted.text(Place::OtherEquipmentId)),
+        tariff: sorted.text(Place::Tariff),
+        message_code: sorted.text(Place::MessageCode),
+        message: sorted.take(Place::Message, |contents| bracketed(contents).map(message)),
+        crc: parts.crc.and_then(four_hex_digits),
+        not_understood,
+        ..Readings::default()
+    };
+    for quantity in Quantity::ALL {
+        let place = Place::Quantity(quantity);
+        let value = sorted.take(place, |contents| in_unit(single(contents)?, quantity.measure()));
+        readings.quantities.set(quantity, value);
+    }
+    let place = Place::Quantity(Quantity::MaximumDemandMonth);
+    if let Some((time, demand)) = sorted.read(place, maximum_demand) {
+        readings
+            .quantities
+            .set(Quantity::MaximumDemandMonth, Some(demand));
+        readings.maximum_demand_month_time = time;
+        sorted.done(place, time.is_some());
+    }
+    if let Some(log) = sorted.read(Place::PowerFailureLog, |contents| Some(power_failures(contents))) {
+        readings.power_failures = log.entries;
+        sorted.done(Place::PowerFailureLog, log.is_whole);
+    }
+    if let Some(log) = sorted.read(Place::DemandHistory, demand_peaks) {
+        readings.maximum_demand_history = Some(log.entries);
+        sorted.done(Place::DemandHistory, log.is_whole);
+    }
+    readings.devices = (1..=CHANNELS)
+        .filter_map(|channel| device(channel, &mut sorted))
+        .collect();
+    readings.other = sorted.rest();
+    if readings.equipment_id.is_none() {
+        readings.equipment_id = nearest_to_an_equipment_id(&readings.other);
+    }
+    readings
+}
+
+/// `(time)(number*kW)`; the time may be a marker.
+fn maximum_demand(contents: &[u8]) -> Option<(Option<Timestamp>, Decimal)> {
+    let mut groups = groups(contents);
+    let time = moment(groups.next()?);
+    let demand = in_unit(groups.next()?, Quantity::MaximumDemandMonth.measure())?;
+    groups.next().is_none().then_some((time, demand))
+}
+
+/// What stands behind `!` with the leading zeros that some meters leave out.
+fn four_hex_digits(crc: &[u8]) -> Option<Text<'_>> {
+    let is_crc = (1..=4).contains(&crc.len()) && crc.iter().all(u8::is_ascii_hexdigit);
+    match crc.len() {
+        _ if !is_crc => None,
+        4 => Some(latin1(crc)),
+        _ => Some(format!("{:0>4}", latin1(crc)).into()),
+    }
+}
+
+/// Meters without an equipment identifier name themselves by one of these, the best first: serial number,
+/// COSEM logical device name, device address. They stay where they are, since the meter does not call
+/// them equipment identifier.
+fn nearest_to_an_equipment_id<'t>(other: &[Object<'t>]) -> Option<Text<'t>> {
+    const SUBSTITUTES: [&[u8]; 4] = [b"0-0:96.1.255", b"0-0:42.0.0", b"0-0:0.0.0", b"1-0:0.0.0"];
+    SUBSTITUTES.iter().find_map(|name| {
+        let object = other.iter().find(|object| object.name() == *name)?;
+        let id = object.groups().next()?.into_owned();
+        (!id.is_empty()).then_some(id.into())
+    })
+}
+
+/// Highest M-Bus channel; the lowest is 1, since 0 is the electricity meter itself.
+const CHANNELS: u8 = 4;
+
+/// Where an object goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    Quantity(Quantity),
+    Device(u8, DeviceField),
+    Version,
+    BelgianVersion,
+    Time,
+    EquipmentId,
+    OtherEquipmentId,
+    Tariff,
+    MessageCode,
+    Message,
+    PowerFailureLog,
+    DemandHistory,
+}
+
+/// How many places there are beside quantities and device fields.
+const SINGLE_PLACES: usize = 10;
+const PLACES: usize = SINGLE_PLACES + QUANTITIES + DEVICE_FIELDS * CHANNELS as usize;
+
+impl Place {
+    fn of(name: &[u8]) -> Option<Self> {
+        let reference = Obis::read(name)?;
+        let Obis { a, b, c, d, e } = reference;
+        match (a, b) {
+            // A Swiss meter prints 1-1 in place of 1-0.
+            (1, 0 | 1) => match (c, d, e) {
+                (99, 97, 0) => Some(Self::PowerFailureLog),
+                _ => Quantity::of_electricity(reference).map(Self::Quantity),
+            },
+            (0, 0) => match (c, d, e) {
+                (1, 0, 0) => Some(Self::Time),
+                (96, 1, 0) => Some(Self::OtherEquipmentId),
+                (96, 1, 1) => Some(Self::EquipmentId),
+                (96, 1, 4) => Some(Self::BelgianVersion),
+                (96, 13, 0) => Some(Self::Message),
+                (96, 13, 1) => Some(Self::MessageCode),
+                (96, 14, 0) => Some(Self::Tariff),
+                (98, 1, 0) => Some(Self::DemandHistory),
+                _ => Quantity::of_meter(reference).map(Self::Quantity),
+            },
+            (0, 1..=CHANNELS) => DeviceField::of(c, d, e).map(|field| Self::Device(b, field)),
+            (1, 3) if (c, d, e) == (0, 2, 8) => Some(Self::Version),
+            _ => None,
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Version => 0,
+            Self::BelgianVersion => 1,
+            Self::Time => 2,
+            Self::EquipmentId => 3,
+            Self::OtherEquipmentId => 4,
+            Self::Tariff => 5,
+            Self::MessageCode => 6,
+            Self::Message => 7,
+            Self::PowerFailureLog => 8,
+            Self::DemandHistory => 9,
+            Self::Quantity(quantity) => SINGLE_PLACES + quantity as usize,
+            Self::Device(channel, field) => {
+                let before = usize::from(channel.saturating_sub(1)) * DEVICE_FIELDS;
+                SINGLE_PLACES + QUANTITIES + before + field as usize
+            }
+        }
+    }
+}
+
+/// A data object in the telegram's bytes.
+#[derive(Debug, Clone, Copy)]
+struct Found<'t> {
+    name: &'t [u8],
+    contents: &'t [u8],
+    /// Its place in the telegram's order.
+    number: usize,
+}
+
+/// The objects of a telegram, each in its place.
+pub(super) struct Sorted<'t> {
+    places: [Option<Found<'t>>; PLACES],
+    without_place: Vec<Found<'t>>,
+    count: usize,
+}
+
+impl<'t> Sorted<'t> {
+    fn new() -> Self {
+        Self {
+            places: [None; PLACES],
+            without_place: Vec::new(),
+            count: 0,
+        }
+    }
+
+    fn put(&mut self, name: &'t [u8], contents: &'t [u8]) {
+        self.count += 1;
+        let mut object = Found {
+            name: without_suffix(trim(name)),
+            contents,
+            number: self.count,
+        };
+        let place = Place::of(object.name).and_then(|place| self.places.get_mut(place.index()));
+        let Some(place) = place else {
+            self.without_place.push(object);
+            return;
+        };
+        if let Some(present) = place.as_mut().filter(|present| present.name != object.name) {
+            // Two references that mean the same: the one that the standard prints has the place.
+            if present.name.starts_with(b"1-0:") {
+                std::mem::swap(present, &mut object);
+            }
+            self.without_place.push(*present);
+        }
+        *place = Some(object);
+    }
+
+    /// Reads what is in a place and leaves it there; none where nothing is, or blanks.
+    fn read<T>(&self, place: Place, read: impl FnOnce(&'t [u8]) -> Option<T>) -> Option<T> {
+        let contents = self.places.get(place.index())?.as_ref()?.contents;
+        if is_blank(contents) { None } else { read(contents) }
+    }
+
+    /// The place has been read; it is emptied where that is all that the object says.
+    fn done(&mut self, place: Place, is_whole: bool) {
+        if let Some(place) = self.places.get_mut(place.index()).filter(|_| is_whole) {
+            *place = None;
+        }
+    }
+
+    /// Reads what is in a place, and empties it where that succeeds.
+    pub(super) fn take<T>(&mut self, place: Place, read: impl FnOnce(&'t [u8]) -> Option<T>) -> Option<T> {
+        let value = self.read(place, read);
+        self.done(place, value.is_some());
+        value
+    }
+
+    /// Takes the text in a place.
+    pub(super) fn text(&mut self, place: Place) -> Option<Text<'t>> {
+        self.take(place, |contents| single(contents).map(latin1))
+    }
+
+    /// What was not taken and is not blank, in the telegram's order, and of one reference the last.
+    fn rest(self) -> Vec<Object<'t>> {
+        let mut rest = self.without_place;
+        rest.extend(
+            self.places
+                .into_iter()
+                .flatten()
+                .filter(|object| !is_blank(object.contents)),
+        );
+        if rest.len() > 1 {
+            rest.sort_unstable_by_key(|object| std::cmp::Reverse(object.number));
+            let mut seen = HashSet::with_capacity(rest.len());
+            rest.retain(|object| seen.insert(object.name));
+            rest.reverse();
+        }
+        rest.into_iter()
+            .map(|object| Object::new(object.name, object.contents))
+            .collect()
+    }
+}

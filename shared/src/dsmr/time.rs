@@ -1,0 +1,111 @@
+//! Times as meters write them: `YYMMDDhhmmss` in local time with `S` (summer, UTC+2) or `W` (winter,
+//! UTC+1) behind it, which needs no time-zone database (DSMR P1 5.0.2, section 6.4).
+//!
+//! DSMR 2.2 and 3 leave the mark out. Those meters stand in the Netherlands, so their times are
+//! Europe/Amsterdam, and of an hour that comes twice the earlier.
+
+use std::sync::LazyLock;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::{Offset, TimeZone};
+
+use super::text::trim;
+
+/// Moments that meters send where they know none. Impossible times, such as the 63rd year's 25th month,
+/// are found by being impossible.
+const MARKERS: [&[u8]; 3] = [b"700101010000W", b"000101000000W", b"000101000001W"];
+
+/// The rules of Europe/Amsterdam since 1996.
+static AMSTERDAM: LazyLock<Option<TimeZone>> =
+    LazyLock::new(|| TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").ok());
+
+/// The moment; none for what is blank, impossible or a marker for *no time*.
+pub(super) fn moment(text: &[u8]) -> Option<Timestamp> {
+    let text = trim(text);
+    if MARKERS.contains(&text) {
+        return None;
+    }
+    let (digits, mark) = text.split_at_checked(12)?;
+    let local = local_time(digits)?;
+    let hours_east = match mark {
+        b"S" | b"s" => 2,
+        b"W" | b"w" => 1,
+        // The compatible reading: the earlier of two, and past the gap in spring.
+        b"" => {
+            return AMSTERDAM
+                .as_ref()?
+                .to_ambiguous_timestamp(local)
+                .compatible()
+                .ok();
+        }
+        _ => return None,
+    };
+    Offset::from_hours(hours_east).ok()?.to_timestamp(local).ok()
+}
+
+fn local_time(digits: &[u8]) -> Option<DateTime> {
+    let mut fields = digits.chunks_exact(2).map(|pair| match pair {
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => i8::try_from((tens - b'0') * 10 + (ones - b'0')).ok(),
+        _ => None,
+    });
+    let mut field = || fields.next().flatten();
+    let (year, month, day) = (field()?, field()?, field()?);
+    let (hour, minute, second) = (field()?, field()?, field()?);
+    DateTime::new(2000 + i16::from(year), month, day, hour, minute, second, 0).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> Option<String> {
+        moment(text.as_bytes()).map(|moment| moment.to_string())
+    }
+
+    #[test]
+    fn the_mark_tells_the_offset() {
+        assert_eq!(shown("190320181403W").as_deref(), Some("2019-03-20T17:14:03Z"));
+        assert_eq!(shown("220901152201S").as_deref(), Some("2022-09-01T13:22:01Z"));
+        assert_eq!(shown("150701190000s").as_deref(), Some("2015-07-01T17:00:00Z"));
+        // Ireland's meter marks a February time with S: the mark counts, not the season.
+        assert_eq!(shown("230202132747S").as_deref(), Some("2023-02-02T11:27:47Z"));
+    }
+
+    #[test]
+    fn a_time_without_mark_is_amsterdams() {
+        assert_eq!(shown("161107190000").as_deref(), Some("2016-11-07T18:00:00Z"));
+        assert_eq!(shown("160410130000").as_deref(), Some("2016-04-10T11:00:00Z"));
+    }
+
+    #[test]
+    fn of_an_hour_that_comes_twice_the_earlier_is_meant() {
+        assert_eq!(shown("161030010000").as_deref(), Some("2016-10-29T23:00:00Z"));
+        assert_eq!(shown("161030020000").as_deref(), Some("2016-10-30T00:00:00Z"));
+        assert_eq!(shown("161030030000").as_deref(), Some("2016-10-30T02:00:00Z"));
+        assert_eq!(shown("160327030000").as_deref(), Some("2016-03-27T01:00:00Z"));
+    }
+
+    #[test]
+    fn markers_blanks_and_impossible_times_are_none() {
+        for text in [
+            "632525252525W",
+            "632525252525S",
+            "700101010000W",
+            "000101000000W",
+            "000101000001W",
+            "000000000000W",
+            "",
+            "   ",
+            "190320181403X",
+            "190320181403WW",
+            "19032018140W",
+            "190230120000W",
+            "190320241403W",
+            "1903201814:3W",
+        ] {
+            assert_eq!(shown(text), None, "{text}");
+        }
+        assert_eq!(shown("000101010000W").as_deref(), Some("2000-01-01T00:00:00Z"));
+    }
+}
