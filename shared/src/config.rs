@@ -2,13 +2,130 @@
 //! checked values below. Nothing downstream checks again, and each part takes the values it needs,
 //! not the whole configuration.
 //!
-//! Secrets are not read here: the configuration holds the *files* they are in, and the process that
-//! needs one reads it.
+//! On the way: `file` takes the YAML in as text, `raw` brings file, flags and environment together,
+//! `check` turns texts into values and collects every mistake, `key` lists all keys and defaults.
+//!
+//! Secrets in files are not read here: the configuration holds the *files* they are in, and the process
+//! that needs one reads it (`credentials`, `secret`). Nothing here prints a secret.
 
-use std::path::PathBuf;
+mod address;
+mod check;
+pub mod credentials;
+pub mod duration;
+pub mod effective;
+pub mod file;
+pub mod flags;
+pub mod key;
+pub mod mistake;
+mod raw;
+pub mod secret;
+pub mod size;
+pub mod suggestion;
+mod topic;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Everything that can be set, checked. [`Config::default`] is what an empty file means.
+use effective::Effective;
+use file::FileError;
+use flags::Flags;
+use mistake::Mistakes;
+use raw::{Environment, Raw};
+
+/// A configuration and how it came about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The values, checked.
+    pub config: Config,
+    /// The file that was read; none where there is none.
+    pub file: Option<PathBuf>,
+    /// What to log as warnings, such as flags that the file overrules.
+    pub warnings: Vec<String>,
+    /// Every key with its value and origin, for `--check`.
+    pub effective: Effective,
+}
+
+/// Why there is no configuration. All of these end the program with
+/// [`Exit::Configuration`](crate::exit::Exit::Configuration).
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be taken in.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its keys or values, or those of flags and environment, are wrong.
+    #[error("{0}")]
+    Mistakes(Mistakes),
+}
+
+/// Loads the configuration: from the file that the flags or the environment name, else the first of
+/// [`file::PLACES`] that exists, with flags and environment for the keys that it leaves out.
+///
+/// # Errors
+/// Where the named file is missing, a file is unreadable or not YAML, or a key or value is wrong.
+/// Then every mistake is in the error, not only the first.
+pub fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
+    let text = |text: std::ffi::OsString| text.into_string();
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((text(name).ok()?, text(value).ok())));
+    load_from(
+        flags,
+        &environment.collect(),
+        &file::PLACES.map(PathBuf::from),
+        &hostname(),
+    )
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// [`load`] with what it would ask the system for.
+fn load_from(
+    flags: &Flags,
+    environment: &Environment,
+    places: &[PathBuf],
+    hostname: &str,
+) -> Result<Loaded, ConfigError> {
+    let variable = key::environment_variable("config");
+    let from_environment = environment.get(&variable).cloned().flatten().map(PathBuf::from);
+    let is_named = |path: &PathBuf| !path.as_os_str().is_empty();
+    let named = flags
+        .config
+        .clone()
+        .filter(is_named)
+        .or(from_environment.filter(is_named));
+
+    let file = file::find(named.as_deref(), places)?;
+    let document = file.as_deref().map(file::read).transpose()?;
+    let mut raw = Raw::gather(file.as_deref().zip(document.as_ref()), flags, environment);
+    let (config, effective) =
+        check::check(&raw, hostname).map_err(|mistakes| ConfigError::Mistakes(Mistakes(mistakes)))?;
+    raw.warnings.extend(
+        file.as_deref()
+            .and_then(|file| warn_of_open_secret(file, &config)),
+    );
+    Ok(Loaded {
+        config,
+        file,
+        warnings: raw.warnings,
+        effective,
+    })
+}
+
+/// A configuration file is no secret, unless a key stands in it.
+fn warn_of_open_secret(file: &Path, config: &Config) -> Option<String> {
+    let keys = [
+        &config.decryption.decryption_key,
+        &config.decryption.authentication_key,
+    ];
+    let has_secret = keys.into_iter().any(|key| matches!(key, Some(KeySource::Key(_))));
+    has_secret
+        .then(|| file.metadata().ok())
+        .flatten()
+        .and_then(|metadata| secret::everyone_reads(file, &metadata))
+}
+
+/// Everything that can be set, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// `send_interval`: seconds that an interval lasts; 0 publishes every telegram as it comes.
@@ -25,6 +142,16 @@ pub struct Config {
     pub mqtt: MqttConfig,
     /// Capture's queue and its socket.
     pub queue: QueueConfig,
+}
+
+impl Default for Config {
+    /// What applies where nothing is given at all.
+    fn default() -> Self {
+        match check::check(&Raw::default(), &hostname()) {
+            Ok((config, _)) => config,
+            Err(mistakes) => unreachable!("the defaults are wrong: {}", Mistakes(mistakes)),
+        }
+    }
 }
 
 /// `usb`, `serial` and `crc`.
@@ -187,3 +314,6 @@ pub struct QueueConfig {
     /// `flush_interval`: longest time between a telegram and the flush that makes it durable.
     pub flush_interval: Duration,
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@
 pub mod backoff;
 pub mod config;
 pub mod dsmr;
+pub mod exit;
+pub mod logging;
 pub mod record;
 pub mod telegram;
 pub mod wire;

@@ -1,0 +1,282 @@
+//! The YAML file: where it is looked for, and what it holds, as text.
+//!
+//! The only place that names serde_yaml. A scalar keeps the text that the user wrote, so that a topic
+//! of `1.10` is not turned into the number 1.1, and `yes` is as good as `true` where a switch is wanted.
+//! For that the document is read twice: first for its shape, then once more with the shape as a guide,
+//! asking for text at every leaf.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// Where the file is looked for when none is named, in this order.
+pub const PLACES: [&str; 3] = [
+    "./smartmeter-config.yml",
+    "/config/smartmeter-reader.yml",
+    "/etc/smartmeter-reader/smartmeter-reader.yml",
+];
+
+/// Longest configuration file, in bytes.
+const LONGEST_FILE_BYTES: u64 = 1024 * 1024;
+
+/// What stands at a place of the document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Node {
+    /// Nothing, `null` or `~`.
+    Null,
+    /// A scalar, as it was written.
+    Text(String),
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping in its order; a key that stands twice is here twice.
+    Map(Vec<(String, Node)>),
+}
+
+/// Why a file could not be taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file that was named does not exist.
+    #[error(
+        "configuration file {path} does not exist; name another with --config, or leave that out to look in {}",
+        PLACES.join(", ")
+    )]
+    Missing {
+        /// The file named.
+        path: PathBuf,
+    },
+    /// It exists and cannot be read.
+    #[error("cannot read configuration file {path}: {source}{}", advice(source))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is not YAML.
+    #[error("configuration file {path} is not valid YAML: {fault}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and why, without any value.
+        fault: String,
+    },
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; let the user that runs this program read it",
+        _ => "",
+    }
+}
+
+/// The file to read: the one named, which must exist, else the first of `places` that does.
+pub(super) fn find(named: Option<&Path>, places: &[PathBuf]) -> Result<Option<PathBuf>, FileError> {
+    let candidates = named.map_or_else(|| places.to_vec(), |path| vec![path.to_owned()]);
+    for path in candidates {
+        match path.metadata() {
+            Ok(_) => return Ok(Some(path)),
+            Err(source)
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) => {}
+            Err(source) => return Err(FileError::Unreadable { path, source }),
+        }
+    }
+    named.map_or(Ok(None), |path| {
+        Err(FileError::Missing {
+            path: path.to_owned(),
+        })
+    })
+}
+
+/// Takes the file in.
+pub(super) fn read(path: &Path) -> Result<Node, FileError> {
+    let unreadable = |source| FileError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let syntax = |fault| FileError::Syntax {
+        path: path.to_owned(),
+        fault,
+    };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    io::Read::read_to_end(&mut io::Read::take(file, LONGEST_FILE_BYTES + 1), &mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > LONGEST_FILE_BYTES {
+        return Err(syntax(format!("it is longer than {LONGEST_FILE_BYTES} bytes")));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|error| syntax(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
+    parse(&text).map_err(syntax)
+}
+
+/// The document in a text; the error says where and why, and holds no value.
+pub(super) fn parse(text: &str) -> Result<Node, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let fault = |error| without_value(error) + &advice_on_tabs(text);
+    let shape = ShapeSeed
+        .deserialize(serde_yaml::Deserializer::from_str(text))
+        .map_err(fault)?;
+    TextSeed(&shape)
+        .deserialize(serde_yaml::Deserializer::from_str(text))
+        .map_err(fault)
+}
+
+/// The library's own words hold no value when the syntax is wrong, but do when a tag or type is.
+fn without_value(error: serde_yaml::Error) -> String {
+    let words = error.to_string();
+    if !words.contains("invalid ") {
+        return words;
+    }
+    let place = error
+        .location()
+        .map_or_else(String::new, |at| format!(" at line {}", at.line()));
+    format!("only text, numbers, lists and sections can stand in it, and no tags such as !!binary{place}")
+}
+
+/// The commonest slip, which the library does not name.
+fn advice_on_tabs(text: &str) -> String {
+    let line = text
+        .lines()
+        .position(|line| line.trim_start_matches(' ').starts_with('\t'));
+    line.map_or_else(String::new, |index| {
+        format!(
+            "; line {} is indented with a tab, and YAML takes blanks alone",
+            index + 1
+        )
+    })
+}
+
+/// Reads the document's shape: what is a list, a section, text or nothing. Leaves hold no text yet.
+struct ShapeSeed;
+
+impl<'de> DeserializeSeed<'de> for ShapeSeed {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ShapeSeed {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text, a number, a list or a section")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
+        Ok(Node::Text(String::new()))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
+        Ok(Node::Text(String::new()))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
+        Ok(Node::Text(String::new()))
+    }
+
+    fn visit_i128<E>(self, _: i128) -> Result<Node, E> {
+        Ok(Node::Text(String::new()))
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Node, E> {
+        Ok(Node::Text(String::new()))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
+        Ok(Node::Text(String::new()))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Node, E> {
+        Ok(Node::Text(String::new()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(ShapeSeed)? {
+            list.push(item);
+        }
+        Ok(Node::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+        let mut map = Vec::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            map.push((key, entries.next_value_seed(ShapeSeed)?));
+        }
+        Ok(Node::Map(map))
+    }
+}
+
+/// Reads the document again along its shape, with the text of every leaf.
+struct TextSeed<'a>(&'a Node);
+
+impl<'de> DeserializeSeed<'de> for TextSeed<'_> {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        match self.0 {
+            Node::Null => deserializer.deserialize_any(ShapeSeed),
+            Node::Text(_) => deserializer.deserialize_str(self),
+            Node::List(_) => deserializer.deserialize_seq(self),
+            Node::Map(_) => deserializer.deserialize_map(self),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for TextSeed<'_> {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the same document as before")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+        Ok(Node::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let Node::List(shapes) = self.0 else {
+            return Err(de::Error::custom("invalid shape"));
+        };
+        let mut list = Vec::with_capacity(shapes.len());
+        for shape in shapes {
+            list.extend(items.next_element_seed(TextSeed(shape))?);
+        }
+        // serde_yaml wants to be asked once more before a sequence counts as ended.
+        match items.next_element::<de::IgnoredAny>()? {
+            None => Ok(Node::List(list)),
+            Some(_) => Err(de::Error::custom("invalid shape")),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+        let Node::Map(shapes) = self.0 else {
+            return Err(de::Error::custom("invalid shape"));
+        };
+        let mut map = Vec::with_capacity(shapes.len());
+        for (_, shape) in shapes {
+            if let Some(key) = entries.next_key::<String>()? {
+                map.push((key, entries.next_value_seed(TextSeed(shape))?));
+            }
+        }
+        match entries.next_key::<de::IgnoredAny>()? {
+            None => Ok(Node::Map(map)),
+            Some(_) => Err(de::Error::custom("invalid shape")),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The meter's keys: values that are never printed, given in the configuration or in a file of their own.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::KeySource;
+
+/// A 128-bit key. It does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretKey([u8; 16]);
+
+impl SecretKey {
+    /// The key's bytes, for the cipher alone.
+    pub fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(not shown)")
+    }
+}
+
+/// A text such as a password. It does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(String);
+
+impl SecretText {
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for the broker alone.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(not shown)")
+    }
+}
+
+/// Why a key could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read.
+    #[error("cannot read key file {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file holds something else.
+    #[error(
+        "key file {path} does not hold a key; expected 32 hex digits and nothing else (its content is not shown)"
+    )]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl KeySource {
+    /// The key, read from its file where it is in one, and warnings about that file.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or holds no key. A later try may succeed.
+    pub fn load(&self) -> Result<(SecretKey, Vec<String>), KeyError> {
+        let path = match self {
+            Self::Key(bytes) => return Ok((SecretKey(*bytes), Vec::new())),
+            Self::File(path) => path,
+        };
+        let unreadable = |source| KeyError::Unreadable {
+            path: path.clone(),
+            source,
+        };
+        let (bytes, warning) = read_private(path).map_err(unreadable)?;
+        let key = std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| parse_key(text.trim()));
+        let key = key.ok_or_else(|| KeyError::NoKey { path: path.clone() })?;
+        Ok((SecretKey(key), warning.into_iter().collect()))
+    }
+}
+
+/// `decryption_key` and `authentication_key` as configured. The error never holds the value.
+pub(super) fn key_source(text: &str) -> Result<KeySource, String> {
+    match text.strip_prefix("file:") {
+        Some("") => Err("names no file after `file:`; expected file:PATH".into()),
+        Some(path) => Ok(KeySource::File(PathBuf::from(path))),
+        None => parse_key(text).map(KeySource::Key).ok_or_else(|| {
+            format!(
+                "is {} characters that are no key; expected 32 hex digits, or file:PATH",
+                text.chars().count()
+            )
+        }),
+    }
+}
+
+/// The 16 bytes of 32 hex digits.
+fn parse_key(text: &str) -> Option<[u8; 16]> {
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|c| c.to_digit(16).map(|digit| digit as u8))
+        .collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits
+        .chunks_exact(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+        .collect();
+    if digits.len() == 32 {
+        bytes.try_into().ok()
+    } else {
+        None
+    }
+}
+
+/// The bytes of a file that only its owner and group should read, and a warning where everyone can.
+pub(super) fn read_private(path: &Path) -> io::Result<(Vec<u8>, Option<String>)> {
+    let file = std::fs::File::open(path)?;
+    let metadata = file.metadata()?;
+    let mut bytes = Vec::new();
+    file.take(LONGEST_SECRET_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST_SECRET_FILE_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it is longer than {LONGEST_SECRET_FILE_BYTES} bytes"),
+        ));
+    }
+    Ok((bytes, everyone_reads(path, &metadata)))
+}
+
+/// A warning where a file that holds a secret can be read by every user of the machine.
+pub(super) fn everyone_reads(path: &Path, metadata: &std::fs::Metadata) -> Option<String> {
+    const OTHERS_READ: u32 = 0o004;
+    (metadata.is_file() && metadata.mode() & OTHERS_READ != 0).then(|| {
+        let path = path.display();
+        format!("{path} holds a secret and every user of this machine can read it; mend that with: chmod o= {path}")
+    })
+}
+
+/// Longest file with a key or credentials, in bytes.
+const LONGEST_SECRET_FILE_BYTES: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const DIGITS: &str = "00112233445566778899AABBccddeeff";
+
+    fn file(content: &[u8], mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn thirty_two_hex_digits_are_a_key() {
+        let expected: Vec<u8> = (0..16).map(|n| n * 0x11).collect();
+        let (key, warnings) = key_source(DIGITS).unwrap().load().unwrap();
+        assert_eq!(key.bytes().as_slice(), expected);
+        assert_eq!(warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_may_hold_the_key_with_a_line_end() {
+        for end in ["", "\n", "\r\n", " \n"] {
+            let (_folder, path) = file(format!("{DIGITS}{end}").as_bytes(), 0o640);
+            let (key, warnings) = key_source(&format!("file:{}", path.display()))
+                .unwrap()
+                .load()
+                .unwrap();
+            assert_eq!(key.bytes()[15], 0xff);
+            assert_eq!(warnings, Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn a_file_that_everyone_reads_gets_a_warning() {
+        let (_folder, path) = file(DIGITS.as_bytes(), 0o644);
+        let (_, warnings) = KeySource::File(path).load().unwrap();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("chmod o="), "{}", warnings[0]);
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_without_being_shown() {
+        let long = DIGITS.repeat(2);
+        for text in [
+            "",
+            "0011",
+            &DIGITS[1..],
+            &long,
+            "0011223344556677889 AABBccddeeff",
+            "zz112233445566778899AABBccddeeff",
+        ] {
+            let fault = key_source(text).expect_err("no key");
+            assert!(text.is_empty() || !fault.contains(text), "{fault}");
+            let (_folder, path) = file(text.as_bytes(), 0o600);
+            let fault = KeySource::File(path).load().expect_err("no key").to_string();
+            assert!(text.is_empty() || !fault.contains(text), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_file_is_named() {
+        let fault = KeySource::File("/nonexistent/key".into())
+            .load()
+            .expect_err("missing")
+            .to_string();
+        assert!(fault.contains("/nonexistent/key"), "{fault}");
+    }
+
+    #[test]
+    fn nothing_that_holds_a_secret_prints_it() {
+        let source = key_source(DIGITS).unwrap();
+        let (key, _) = source.load().unwrap();
+        let password = SecretText::new("hunter2".into());
+        let printed = format!("{source:?} {key:?} {password:?}").to_lowercase();
+        for secret in ["0011", "eeff", "238", "255", "hunter2"] {
+            assert!(!printed.contains(secret), "{printed}");
+        }
+    }
+}
