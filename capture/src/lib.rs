@@ -4,3 +4,4 @@
 
 pub mod intake;
 pub mod port;
+pub mod queue;

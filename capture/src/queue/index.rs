@@ -1,0 +1,127 @@
+//! What blocks there are: one entry a block in memory, so that finding a record, a time or what to
+//! trim reads nothing from the disk. Rebuilt from the blocks themselves at every start.
+
+use std::collections::BTreeMap;
+
+use super::block::Header;
+
+/// What the index knows of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Sequence of the first record; the block's key.
+    pub first: u64,
+    /// Sequence of the last record.
+    pub last: u64,
+    /// Bytes of the block as stored, header included.
+    pub stored_bytes: u32,
+    /// Bytes of its body before compression.
+    pub raw_bytes: u32,
+    /// Greatest capture time in it, in microseconds since 1970.
+    pub newest_captured_us: i64,
+    /// Silences of the records in it that came from the meter, summed, in milliseconds.
+    pub elapsed_ms: u64,
+    /// Which opening of the folder wrote it.
+    pub generation: u32,
+}
+
+impl From<&Header> for Entry {
+    fn from(header: &Header) -> Self {
+        Self {
+            first: header.first_sequence,
+            last: header.last_sequence(),
+            stored_bytes: header.block_bytes() as u32,
+            raw_bytes: header.raw_length,
+            newest_captured_us: header.newest_captured_us,
+            elapsed_ms: header.elapsed_ms,
+            generation: header.generation,
+        }
+    }
+}
+
+/// The blocks of a queue by their first sequence. They never overlap.
+#[derive(Debug, Default, Clone)]
+pub struct Index {
+    entries: BTreeMap<u64, Entry>,
+    stored_bytes: u64,
+}
+
+impl Index {
+    /// Adds a block.
+    pub fn insert(&mut self, entry: Entry) {
+        if let Some(old) = self.entries.insert(entry.first, entry) {
+            self.stored_bytes -= u64::from(old.stored_bytes);
+        }
+        self.stored_bytes += u64::from(entry.stored_bytes);
+    }
+
+    /// Removes the block that begins with this sequence.
+    pub fn remove(&mut self, first: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&first)?;
+        self.stored_bytes -= u64::from(entry.stored_bytes);
+        Some(entry)
+    }
+
+    /// The block that holds this sequence, or else the next one after it.
+    pub fn at_or_after(&self, sequence: u64) -> Option<Entry> {
+        let before = self
+            .entries
+            .range(..=sequence)
+            .next_back()
+            .map(|(_, entry)| *entry);
+        match before.filter(|entry| entry.last >= sequence) {
+            Some(entry) => Some(entry),
+            None => self.entries.range(sequence..).next().map(|(_, entry)| *entry),
+        }
+    }
+
+    /// The first block that holds a record captured at or after this time.
+    pub fn captured_at_or_after(&self, at_us: i64) -> Option<Entry> {
+        self.entries
+            .values()
+            .find(|entry| entry.newest_captured_us >= at_us)
+            .copied()
+    }
+
+    /// The blocks in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// The blocks that begin at or after this sequence, in order.
+    pub fn from(&self, first: u64) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.entries.range(first..).map(|(_, entry)| entry)
+    }
+
+    /// Lowest sequence there is.
+    pub fn first(&self) -> Option<u64> {
+        self.entries.values().next().map(|entry| entry.first)
+    }
+
+    /// Highest sequence there is.
+    pub fn last(&self) -> Option<u64> {
+        self.entries.values().next_back().map(|entry| entry.last)
+    }
+
+    /// How many blocks there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes of all blocks as stored.
+    pub fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
+    }
+
+    /// The stretches of sequences between `from` and the last block that no block holds.
+    pub fn holes(&self, from: u64) -> Vec<(u64, u64)> {
+        let mut holes = Vec::new();
+        let mut expected = from;
+        for entry in self.iter() {
+            if entry.first > expected {
+                holes.push((expected, entry.first - 1));
+            }
+            expected = expected.max(entry.last + 1);
+        }
+        holes
+    }
+}

@@ -1,0 +1,79 @@
+//! Which blocks to merge: a function of the index.
+//!
+//! A flush makes a block of what has come since the last one, often of a single record, which hardly
+//! compresses. When enough such blocks lie side by side, they become one that does. A record is merged
+//! once or, around a restart, twice.
+
+use super::index::{Entry, Index};
+
+/// Bytes before compression that a merged block aims at: some 300 telegrams, which compress to 5 KB.
+pub const TARGET_RAW_BYTES: usize = 256 * 1024;
+/// Most bytes of a block of several records as stored: 17 of them, a full leaf of sled's tree, stay
+/// below the 128 KiB that sled keeps in its log.
+pub const MAX_STORED_BYTES: usize = 7 * 1024;
+/// Most records of a block.
+pub const MAX_RECORDS: u64 = 2048;
+
+/// The oldest run of neighbouring blocks that is worth merging, looking only at those that begin at or
+/// after `from`. Empty where there is none.
+pub fn candidates(index: &Index, from: u64) -> Vec<Entry> {
+    let mut run = Run::default();
+    for entry in index.from(from) {
+        if is_full(entry) {
+            if run.is_worth_it() {
+                return run.blocks;
+            }
+            run = Run::default();
+            continue;
+        }
+        let follows = run.blocks.last().is_none_or(|last| last.last + 1 == entry.first);
+        if !follows || !run.has_room_for(entry) {
+            // What comes next can never join this run: it is as large as it gets.
+            if run.blocks.len() > 1 {
+                return run.blocks;
+            }
+            run = Run::default();
+        }
+        run.add(entry);
+    }
+    if run.is_worth_it() { run.blocks } else { Vec::new() }
+}
+
+/// Where the next search may begin: after the full blocks at the front.
+pub fn first_not_full(index: &Index, from: u64) -> u64 {
+    index
+        .from(from)
+        .find(|entry| !is_full(entry))
+        .map_or_else(|| index.last().map_or(from, |last| last + 1), |entry| entry.first)
+}
+
+fn is_full(entry: &Entry) -> bool {
+    entry.raw_bytes as usize >= TARGET_RAW_BYTES / 2
+        || entry.stored_bytes as usize >= MAX_STORED_BYTES / 2
+        || entry.last - entry.first + 1 >= MAX_RECORDS / 2
+}
+
+#[derive(Default)]
+struct Run {
+    blocks: Vec<Entry>,
+    raw_bytes: usize,
+    records: u64,
+}
+
+impl Run {
+    fn add(&mut self, entry: &Entry) {
+        self.blocks.push(*entry);
+        self.raw_bytes += entry.raw_bytes as usize;
+        self.records += entry.last - entry.first + 1;
+    }
+
+    fn has_room_for(&self, entry: &Entry) -> bool {
+        self.raw_bytes + entry.raw_bytes as usize <= TARGET_RAW_BYTES
+            && self.records + (entry.last - entry.first + 1) <= MAX_RECORDS
+    }
+
+    fn is_worth_it(&self) -> bool {
+        self.blocks.len() > 1
+            && (self.raw_bytes >= TARGET_RAW_BYTES * 3 / 4 || self.records >= MAX_RECORDS * 3 / 4)
+    }
+}

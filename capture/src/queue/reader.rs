@@ -1,0 +1,288 @@
+//! Reading the queue from other threads: records, the head, and waiting for it to rise.
+//!
+//! Readers see what has been flushed and nothing else. They read the database themselves, so a slow
+//! one costs the thread that appends nothing.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use shared::record::{INTERVAL_SILENCE_MS, Record};
+use thiserror::Error;
+
+use super::block::{self, BlockError};
+use super::index::{Entry, Index};
+use super::store::{Store, StoreError};
+
+/// Where the queue and its readers meet.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) identity: String,
+    pub(super) view: Mutex<View>,
+    /// Signalled when the head rises and when the queue closes.
+    pub(super) grown: Condvar,
+    /// None while the queue is out of order. Taken exclusively only to close or replace it.
+    pub(super) store: RwLock<Option<Store>>,
+}
+
+/// What readers may see. Locked for moments only, never across reading or writing.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    pub(super) head: u64,
+    pub(super) index: Index,
+    pub(super) is_unflushed: bool,
+    /// Blocks are being replaced: the index and the database may disagree for a moment.
+    pub(super) is_changing: bool,
+    pub(super) is_closed: bool,
+    pub(super) last_arrival: LastArrival,
+}
+
+/// When the last telegram came.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastArrival {
+    /// None has ever come.
+    #[default]
+    Never,
+    /// At this uptime, in microseconds.
+    Uptime(u64),
+    /// Before this start of the machine: no clock tells.
+    OtherBoot,
+}
+
+impl LastArrival {
+    /// Silence since then, in milliseconds.
+    pub(super) fn silence_ms(self, uptime_us: u64) -> u64 {
+        match self {
+            Self::Never => 0,
+            Self::Uptime(last) => uptime_us.saturating_sub(last) / 1000,
+            Self::OtherBoot => INTERVAL_SILENCE_MS + 1,
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Records in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The records; empty where there is none at or after the sequence asked for.
+    pub records: Vec<Record>,
+    /// Highest durable sequence when they were read.
+    pub head: u64,
+}
+
+/// Why nothing could be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The queue is out of order at present; it is opened again as soon as that is possible.
+    #[error("the queue is not open at present")]
+    Unavailable,
+    /// The database could not read.
+    #[error(transparent)]
+    Storage(#[from] StoreError),
+    /// The block with this record is damaged. Reading may go on after it.
+    #[error("records {first_sequence} to {last_sequence} are damaged: {source}")]
+    Damaged {
+        /// First record of the block.
+        first_sequence: u64,
+        /// Last record of the block.
+        last_sequence: u64,
+        /// What is wrong with it.
+        source: BlockError,
+    },
+}
+
+/// A view of the queue for one reader. Clones are independent; each remembers the block it read last.
+#[derive(Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    last_block: Option<(Entry, Arc<[Record]>)>,
+}
+
+impl Clone for Reader {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            last_block: None,
+        }
+    }
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            last_block: None,
+        }
+    }
+
+    /// Identity of the queue's folder: eight characters.
+    pub fn identity(&self) -> &str {
+        &self.shared.identity
+    }
+
+    /// Highest durable sequence; 0 in an empty queue.
+    pub fn head(&self) -> u64 {
+        self.shared.view().head
+    }
+
+    /// Lowest sequence kept; one more than the head in an empty queue.
+    pub fn tail(&self) -> u64 {
+        let view = self.shared.view();
+        view.index.first().unwrap_or(view.head + 1)
+    }
+
+    /// Milliseconds since the last telegram came: the next record's silence will be at least this. 0
+    /// while a telegram is on its way to the disk. `uptime_us` is the clock that does not jump.
+    pub fn silence_ms(&self, uptime_us: u64) -> u64 {
+        let view = self.shared.view();
+        if view.is_unflushed {
+            0
+        } else {
+            view.last_arrival.silence_ms(uptime_us)
+        }
+    }
+
+    /// The records from sequence `from` on, as many as fit in `max_bytes` of telegrams, at least one
+    /// where there is one. Where `from` is no longer kept the next that is comes first. Each block is
+    /// decoded once however many batches it is read in.
+    ///
+    /// # Errors
+    /// Where the queue is not open, cannot be read, or the first block needed is damaged.
+    pub fn read(&mut self, from: u64, max_bytes: usize) -> Result<Batch, ReadError> {
+        let mut records = Vec::new();
+        let mut bytes = 0usize;
+        let mut next = from.max(1);
+        let mut head;
+        'blocks: loop {
+            let entry = {
+                let view = self.shared.view();
+                head = view.head;
+                view.index.at_or_after(next)
+            };
+            let Some(entry) = entry else { break };
+            let block = match self.block(entry) {
+                Ok(Some(block)) => block,
+                // It has been merged or trimmed since: look again.
+                Ok(None) => {
+                    self.pause();
+                    continue;
+                }
+                Err(_) if !records.is_empty() => break,
+                Err(error) => return Err(error),
+            };
+            for record in block
+                .iter()
+                .filter(|record| record.sequence >= next && record.sequence <= head)
+            {
+                if !records.is_empty() && bytes + record.telegram.len() > max_bytes {
+                    break 'blocks;
+                }
+                bytes += record.telegram.len();
+                records.push(record.clone());
+            }
+            next = entry.last + 1;
+        }
+        Ok(Batch { records, head })
+    }
+
+    /// Sequence of the first record captured at or after this time, in microseconds since 1970; one
+    /// more than the head where there is none.
+    ///
+    /// # Errors
+    /// Where the queue is not open or cannot be read.
+    pub fn locate(&mut self, at_us: i64) -> Result<u64, ReadError> {
+        loop {
+            let entry = {
+                let view = self.shared.view();
+                match view.index.captured_at_or_after(at_us) {
+                    Some(entry) => entry,
+                    None => return Ok(view.head + 1),
+                }
+            };
+            if let Some(block) = self.block(entry)? {
+                let found = block.iter().find(|record| record.captured_at_us >= at_us);
+                return Ok(found.map_or(entry.last + 1, |record| record.sequence));
+            }
+            self.pause();
+        }
+    }
+
+    /// Waits until the head is beyond `sequence`, the time is over or the queue is closed; true in the
+    /// first case.
+    pub fn wait_beyond(&self, sequence: u64, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut view = self.shared.view();
+        while view.head <= sequence && !view.is_closed {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            view = self
+                .shared
+                .grown
+                .wait_timeout(view, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        view.head > sequence
+    }
+
+    /// Waits a moment for blocks that are being replaced.
+    fn pause(&self) {
+        let view = self.shared.view();
+        if view.is_changing {
+            drop(self.shared.grown.wait_timeout(view, Duration::from_millis(5)));
+        }
+    }
+
+    /// The records of a block; none where it is no longer there.
+    fn block(&mut self, entry: Entry) -> Result<Option<Arc<[Record]>>, ReadError> {
+        if let Some((known, records)) = &self.last_block {
+            if *known == entry {
+                return Ok(Some(Arc::clone(records)));
+            }
+        }
+        let bytes = {
+            let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
+            store.as_ref().ok_or(ReadError::Unavailable)?.read(entry.first)?
+        };
+        let damaged = |source| ReadError::Damaged {
+            first_sequence: entry.first,
+            last_sequence: entry.last,
+            source,
+        };
+        let is_current = || {
+            let view = self.shared.view();
+            !view.is_changing && view.index.at_or_after(entry.first) == Some(entry)
+        };
+        let (header, records) = match bytes.as_deref().map(block::decode) {
+            Some(Ok(decoded)) => decoded,
+            Some(Err(error)) => return Err(damaged(error)),
+            None if is_current() => {
+                return Err(damaged(BlockError::Short {
+                    found: 0,
+                    expected: entry.stored_bytes as usize,
+                }));
+            }
+            None => return Ok(None),
+        };
+        if Entry::from(&header) != entry {
+            // Replaced by a merged block under the same key.
+            return if is_current() {
+                Err(damaged(BlockError::Contents {
+                    first_sequence: header.first_sequence,
+                    detail: "it is not the block that was written".to_owned(),
+                }))
+            } else {
+                Ok(None)
+            };
+        }
+        let records: Arc<[Record]> = records.into();
+        self.last_block = Some((entry, Arc::clone(&records)));
+        Ok(Some(records))
+    }
+}

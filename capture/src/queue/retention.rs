@@ -1,0 +1,115 @@
+//! Which blocks may go, and which must: a function of the index, the cursors and the clocks.
+//!
+//! * *Old* blocks may go when every consumer has committed beyond them and they are older than the
+//!   retention. With no consumer nothing counts as delivered, and none is old.
+//! * *Surplus* blocks must go, oldest first, when the database would outgrow its bound, whoever has
+//!   not read them.
+//!
+//! The record just before a cursor always stays as long as the bound allows: the first delta after it
+//! is counted from that record.
+//!
+//! # Age
+//!
+//! The system's clock jumps: machines boot into 1970, a wrong setting reaches 2038 and comes back. So
+//! a block is old only if both agree:
+//!
+//! * the system's clock: it is later than the block's newest capture time by more than the retention,
+//!   where a capture time later than that of a later block counts as that block's (a record cannot have
+//!   been captured after one that follows it);
+//! * the clock that does not jump: the silences of the records after the block, and the one since the
+//!   last record, add up to more than the retention.
+//!
+//! A clock that jumps ahead thus removes nothing before its time, and one that jumped back holds
+//! nothing for ever. Time while the machine was off does not count, so that after a long time off
+//! records stay up to the retention longer, within the bound.
+
+use std::time::Duration;
+
+use super::index::{Entry, Index};
+
+/// What the decision depends on beside the blocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances {
+    /// The system's clock, in microseconds since 1970.
+    pub now_us: i64,
+    /// Time since the last record by the clock that does not jump, in milliseconds.
+    pub silence_ms: u64,
+    /// How long committed records are kept; none is for ever.
+    pub retention: Option<Duration>,
+    /// The lowest cursor; none where there is no consumer.
+    pub lowest_cursor: Option<u64>,
+    /// Bound on the sum of the blocks' cost.
+    pub max_cost_bytes: u64,
+}
+
+/// What should go.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Blocks that are old: delivered, and kept long enough.
+    pub old: Vec<Entry>,
+    /// Blocks beyond the bound, whether delivered or not.
+    pub surplus: Vec<Entry>,
+}
+
+/// What a block costs in the database: its bytes, its key, and sled's own record of it.
+pub fn cost_bytes(entry: &Entry) -> u64 {
+    u64::from(entry.stored_bytes) + BLOCK_OVERHEAD_BYTES
+}
+
+/// What all blocks cost in the database.
+pub fn total_cost_bytes(index: &Index) -> u64 {
+    index.stored_bytes() + index.len() as u64 * BLOCK_OVERHEAD_BYTES
+}
+
+/// Decides for the oldest blocks, at most `limit` of them: what goes is always the oldest, so that no
+/// hole is made.
+pub fn decide(index: &Index, circumstances: &Circumstances, limit: usize) -> Verdict {
+    let mut verdict = Verdict::default();
+    let mut cost = total_cost_bytes(index);
+    // The newest block always stays: the head must be readable.
+    let newest = index.last();
+    let mut blocks = index
+        .iter()
+        .filter(|entry| Some(entry.last) != newest)
+        .take(limit)
+        .peekable();
+
+    while let Some(entry) = blocks.next_if(|_| cost > circumstances.max_cost_bytes) {
+        cost -= cost_bytes(entry);
+        verdict.surplus.push(*entry);
+    }
+    let (Some(retention), Some(cursor)) = (circumstances.retention, circumstances.lowest_cursor) else {
+        return verdict;
+    };
+    let candidates: Vec<Entry> = blocks.take_while(|entry| entry.last < cursor).copied().collect();
+    let Some(last) = candidates.last() else {
+        return verdict;
+    };
+
+    // Both ages are counted from the newest block backwards.
+    let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+    let after = index.from(last.last + 1);
+    let (mut elapsed_ms, mut captured_us) = after.fold(
+        (circumstances.silence_ms, i64::MAX),
+        |(elapsed, earliest), entry| {
+            (
+                elapsed.saturating_add(entry.elapsed_ms),
+                earliest.min(entry.newest_captured_us),
+            )
+        },
+    );
+    let mut old = 0;
+    for (position, entry) in candidates.iter().enumerate().rev() {
+        captured_us = captured_us.min(entry.newest_captured_us);
+        let age_ms = u64::try_from(circumstances.now_us.saturating_sub(captured_us) / 1000).unwrap_or(0);
+        if age_ms > retention_ms && elapsed_ms > retention_ms {
+            old = position + 1;
+            break;
+        }
+        elapsed_ms = elapsed_ms.saturating_add(entry.elapsed_ms);
+    }
+    verdict.old.extend(candidates.into_iter().take(old));
+    verdict
+}
+
+const BLOCK_OVERHEAD_BYTES: u64 = 64;

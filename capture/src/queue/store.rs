@@ -1,0 +1,333 @@
+//! The database: the one place that names sled.
+//!
+//! What sled 0.34 needs around it, found by reading and trying it:
+//!
+//! * `flush` writes and calls `sync_file_range`, which neither makes the file's length and block
+//!   map durable nor empties the drive's cache. So a flush here ends with `fdatasync` of the same
+//!   file through a handle of our own; only then is anything durable.
+//! * After one failed write it answers every call with that error for ever. So the database is then
+//!   closed and opened again, and what was not durable is written again.
+//! * On a damaged file it may return an error, panic, or open without some of the records. So every
+//!   call is guarded against panics, opening happens in a thread with a time limit, and every block is
+//!   read and checked when opening.
+//! * It gives the file's lock back a moment after it was dropped. So opening waits for it a little.
+//! * A leaf of its tree holds up to 17 values and must stay below a quarter of a segment to be kept in
+//!   the log: larger ones become files of their own. So merged blocks are kept small, see `merge`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use super::block::{self, BlockError};
+use super::index::Entry;
+
+const BLOCKS: &str = "blocks";
+const CURSORS: &str = "cursors";
+const CACHE_BYTES: u64 = 1024 * 1024;
+const SEGMENT_BYTES: usize = 512 * 1024;
+/// How long opening waits for the lock of a handle that was just dropped.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why the database did not do what it was asked to.
+#[derive(Debug, Error, Clone)]
+#[error("{action} {path}: {detail}", path = path.display())]
+pub struct StoreError {
+    /// What was tried: `opening`, `writing to`, `reading from`.
+    pub action: &'static str,
+    /// The database's folder.
+    pub path: PathBuf,
+    /// What it said.
+    pub detail: String,
+    /// What that means.
+    pub kind: StoreErrorKind,
+}
+
+/// What a failure of the database means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// Another process has it open.
+    Locked,
+    /// The disk or a quota is full.
+    Full,
+    /// The system refuses: read-only, no permission, the folder is gone, an I/O error while writing.
+    System,
+    /// The contents are not what sled wrote.
+    Damaged,
+}
+
+/// The open database.
+#[derive(Debug)]
+pub struct Store {
+    database: sled::Db,
+    blocks: sled::Tree,
+    cursors: sled::Tree,
+    /// The file that sled writes, for syncing it.
+    log: File,
+    path: PathBuf,
+}
+
+/// An opened database and what was found in it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The database.
+    pub store: Store,
+    /// The whole blocks, in the order of their keys.
+    pub entries: Vec<Entry>,
+    /// Keys of the blocks that are not whole, and why.
+    pub damaged: Vec<(u64, BlockError)>,
+    /// The cursors.
+    pub cursors: BTreeMap<String, u64>,
+}
+
+/// What is written together.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// Blocks to add, by their first sequence.
+    pub put: Vec<(u64, Vec<u8>)>,
+    /// Blocks to remove.
+    pub remove: Vec<u64>,
+    /// Cursors to set.
+    pub cursors: Vec<(String, u64)>,
+    /// Consumers to forget.
+    pub forget: Vec<String>,
+}
+
+impl Store {
+    /// Opens the database, or makes an empty one, and reads and checks every block.
+    ///
+    /// # Errors
+    /// Where it cannot be opened within `patience`; an opening that takes longer counts as damaged.
+    pub fn open(path: &Path, patience: Duration) -> Result<Opened, StoreError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let owned = path.to_owned();
+        let spawned = std::thread::Builder::new()
+            .name("queue-open".to_owned())
+            .spawn(move || {
+                let result = guarded("opening", &owned, || Self::open_and_read(&owned));
+                // The receiver has gone where this took too long.
+                let _ = sender.send(result);
+            });
+        let error = |detail: String, kind| StoreError {
+            action: "opening",
+            path: path.to_owned(),
+            detail,
+            kind,
+        };
+        spawned.map_err(|spawn| error(format!("no thread for it: {spawn}"), StoreErrorKind::System))?;
+        match receiver.recv_timeout(patience) {
+            Ok(result) => result,
+            Err(_) => Err(error(
+                format!("it was not open after {} s", patience.as_secs()),
+                StoreErrorKind::Damaged,
+            )),
+        }
+    }
+
+    fn open_and_read(path: &Path) -> Result<Opened, StoreError> {
+        let failed = |error: sled::Error| from_sled("opening", path, &error);
+        let database = Self::open_database(path)?;
+        let blocks = database.open_tree(BLOCKS).map_err(failed)?;
+        let cursors = database.open_tree(CURSORS).map_err(failed)?;
+        let log = File::open(path.join("db")).map_err(|error| from_io("opening", path, &error))?;
+        let store = Self {
+            database,
+            blocks,
+            cursors,
+            log,
+            path: path.to_owned(),
+        };
+
+        let mut entries = Vec::new();
+        let mut damaged = Vec::new();
+        for item in store.blocks.iter() {
+            let (key, value) = item.map_err(failed)?;
+            let Ok(key) = <[u8; 8]>::try_from(key.as_ref()) else {
+                continue;
+            };
+            let first = u64::from_be_bytes(key);
+            match block::verify(&value) {
+                Ok(header) if header.first_sequence == first => entries.push(Entry::from(&header)),
+                Ok(header) => damaged.push((
+                    first,
+                    BlockError::Contents {
+                        first_sequence: header.first_sequence,
+                        detail: format!("it is kept as block {first}"),
+                    },
+                )),
+                Err(error) => damaged.push((first, error)),
+            }
+        }
+        let mut found = BTreeMap::new();
+        for item in store.cursors.iter() {
+            let (name, value) = item.map_err(failed)?;
+            if let (Ok(name), Ok(cursor)) = (std::str::from_utf8(&name), <[u8; 8]>::try_from(value.as_ref()))
+            {
+                found.insert(name.to_owned(), u64::from_le_bytes(cursor));
+            }
+        }
+        store.sync("opening")?;
+        super::layout::sync_folder(path).map_err(|error| from_io("opening", path, &error))?;
+        Ok(Opened {
+            store,
+            entries,
+            damaged,
+            cursors: found,
+        })
+    }
+
+    fn open_database(path: &Path) -> Result<sled::Db, StoreError> {
+        let started = Instant::now();
+        loop {
+            let config = sled::Config::new()
+                .path(path)
+                .cache_capacity(CACHE_BYTES)
+                .segment_size(SEGMENT_BYTES)
+                .mode(sled::Mode::LowSpace)
+                .flush_every_ms(None);
+            match config.open() {
+                Ok(database) => return Ok(database),
+                Err(error) => {
+                    let error = from_sled("opening", path, &error);
+                    if error.kind != StoreErrorKind::Locked || started.elapsed() > LOCK_PATIENCE {
+                        return Err(error);
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+        }
+    }
+
+    /// Writes blocks, removals and cursors, and returns when they are durable. The blocks' part takes
+    /// effect as one, also across a power cut.
+    ///
+    /// # Errors
+    /// After an error nothing of the change may be relied on: some of it may be there after the next
+    /// opening. The database answers no further writes; close it and open it again.
+    pub fn write(&self, change: &Change) -> Result<(), StoreError> {
+        guarded("writing to", &self.path, || {
+            let failed = |error: sled::Error| from_sled("writing to", &self.path, &error);
+            match (change.put.as_slice(), change.remove.as_slice()) {
+                ([], []) => {}
+                // One write is whole or absent by itself, and without the batch's own record smaller.
+                ([(first, bytes)], []) => {
+                    self.blocks
+                        .insert(first.to_be_bytes(), bytes.as_slice())
+                        .map_err(failed)?;
+                }
+                (put, remove) => {
+                    let mut batch = sled::Batch::default();
+                    for first in remove {
+                        batch.remove(&first.to_be_bytes());
+                    }
+                    for (first, bytes) in put {
+                        batch.insert(&first.to_be_bytes(), bytes.as_slice());
+                    }
+                    self.blocks.apply_batch(batch).map_err(failed)?;
+                }
+            }
+            for (name, cursor) in &change.cursors {
+                self.cursors
+                    .insert(name.as_bytes(), &cursor.to_le_bytes())
+                    .map_err(failed)?;
+            }
+            for name in &change.forget {
+                self.cursors.remove(name.as_bytes()).map_err(failed)?;
+            }
+            self.database.flush().map_err(failed)?;
+            self.sync("writing to")
+        })
+    }
+
+    /// The bytes of the block that begins with this sequence.
+    ///
+    /// # Errors
+    /// Where the database cannot read.
+    pub fn read(&self, first: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        guarded("reading from", &self.path, || {
+            let value = self
+                .blocks
+                .get(first.to_be_bytes())
+                .map_err(|error| from_sled("reading from", &self.path, &error))?;
+            Ok(value.map(|value| value.to_vec()))
+        })
+    }
+
+    /// Closes the database.
+    pub fn close(self) {
+        // Its destructors write and sync, and unwrap the results.
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(self)));
+    }
+
+    fn sync(&self, action: &'static str) -> Result<(), StoreError> {
+        self.log
+            .sync_data()
+            .map_err(|error| from_io(action, &self.path, &error))?;
+        match self.log.metadata() {
+            Ok(metadata) if metadata.nlink() > 0 => Ok(()),
+            Ok(_) => Err(StoreError {
+                action,
+                path: self.path.clone(),
+                detail: "the folder has been removed".to_owned(),
+                kind: StoreErrorKind::System,
+            }),
+            Err(error) => Err(from_io(action, &self.path, &error)),
+        }
+    }
+}
+
+fn guarded<T>(
+    action: &'static str,
+    path: &Path,
+    work: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let detail = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("it panicked");
+        Err(StoreError {
+            action,
+            path: path.to_owned(),
+            detail: format!("it gave up: {detail}"),
+            kind: StoreErrorKind::Damaged,
+        })
+    })
+}
+
+fn from_sled(action: &'static str, path: &Path, error: &sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(error) => from_io(action, path, error),
+        other => StoreError {
+            action,
+            path: path.to_owned(),
+            detail: other.to_string(),
+            kind: StoreErrorKind::Damaged,
+        },
+    }
+}
+
+fn from_io(action: &'static str, path: &Path, error: &io::Error) -> StoreError {
+    let detail = error.to_string();
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            StoreErrorKind::Damaged
+        }
+        _ if detail.contains("could not acquire lock") => StoreErrorKind::Locked,
+        _ => StoreErrorKind::System,
+    };
+    StoreError {
+        action,
+        path: path.to_owned(),
+        detail,
+        kind,
+    }
+}
