@@ -316,4 +316,6 @@ pub struct QueueConfig {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
