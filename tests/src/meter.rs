@@ -134,16 +134,22 @@ pub struct TcpMeter {
 impl TcpMeter {
     /// One on a port of its own.
     pub fn listen() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port of this machine can be listened on");
-        listener
-            .set_nonblocking(true)
-            .expect("a listener can be made non-blocking");
-        let address = listener.local_addr().expect("a listener has an address");
-        Self {
+        Self::listen_at(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .expect("a port of this machine can be listened on")
+    }
+
+    /// One at this address; port 0 is any that is free.
+    ///
+    /// # Errors
+    /// Where the address cannot be listened on.
+    pub fn listen_at(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            address: listener.local_addr()?,
             listener,
-            address,
             reader: None,
-        }
+        })
     }
 
     /// Drops the connection, if there is one.
