@@ -22,6 +22,7 @@
 
 pub mod client;
 pub mod codec;
+pub mod deadline;
 
 use std::collections::BTreeMap;
 

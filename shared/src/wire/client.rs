@@ -1,1 +1,430 @@
-//! A session with capture, seen from the client's side.
+//! A session with capture, seen from the client's side: connect, then one request at a time, each
+//! answered before the next is sent.
+//!
+//! Every call returns within the time given to [`Client::connect`], and [`Client::read`] within that and
+//! its own wait. After an error that is not a refusal the session is over ([`ClientError::is_refused`]
+//! tells): drop the client and connect again.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use serde::Serialize;
+use thiserror::Error;
+
+use super::codec::{self, CodecError};
+use super::deadline::Deadline;
+use super::{Imported, PROTOCOL_VERSION, PublisherReport, Refusal, Reply, Request, Start, Status};
+use crate::record::Record;
+
+/// Why there is no session with capture, or a request was not carried out.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// There is no socket of that name.
+    #[error(
+        "there is no socket {}: is capture running, and with the same queue.socket?", path.display()
+    )]
+    NoSocket {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The file is there, but nobody serves it.
+    #[error("nobody serves the socket {}: capture is not running", path.display())]
+    NotServed {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The file's mode keeps this user out.
+    #[error(
+        "no permission to use the socket {}: run as the user that capture runs as, or as a member of its group",
+        path.display()
+    )]
+    Permission {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Capture answered that it will not. The session goes on, except where the hello was refused.
+    #[error("capture refused: {message}")]
+    Refused {
+        /// Why, for the program.
+        refusal: Refusal,
+        /// Why, in capture's words.
+        message: String,
+    },
+    /// The session broke, or never came to be.
+    #[error("the session with capture at {} broke while {action}: {source}", path.display())]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// Capture sent something that this program does not understand. The session is over.
+    #[error("capture at {} sent what this program does not understand: {detail}", path.display())]
+    Misunderstood {
+        /// The socket.
+        path: PathBuf,
+        /// What it was.
+        detail: String,
+    },
+}
+
+impl ClientError {
+    /// Whether capture answered that it will not, as opposed to not answering.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
+    /// Why capture refused, where it did.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refused { refusal, .. } => Some(*refusal),
+            _ => None,
+        }
+    }
+}
+
+/// Answer to [`Client::open`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// Last sequence that the consumer has committed; 0 where it begins with the first.
+    pub cursor: u64,
+    /// Highest durable sequence; 0 in an empty queue.
+    pub head: u64,
+}
+
+/// Answer to [`Client::read`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Batch {
+    /// Records in order of their sequence; never empty.
+    Records {
+        /// The records.
+        records: Vec<Record>,
+        /// Highest durable sequence.
+        head: u64,
+    },
+    /// There is no record at or after the sequence asked for.
+    Idle {
+        /// Highest durable sequence.
+        head: u64,
+        /// The next record's silence will be at least this; see [`Reply::Idle`].
+        silence_ms: u64,
+    },
+}
+
+/// Answer to [`Client::locate`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Located {
+    /// First sequence captured at or after the time; one more than the head where there is none.
+    pub sequence: u64,
+    /// Lowest sequence kept; one more than the head in an empty queue.
+    pub tail: u64,
+    /// Highest durable sequence.
+    pub head: u64,
+}
+
+/// Answer to [`Client::append`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// How many were taken.
+    pub taken: u64,
+    /// How many of the source had been taken before.
+    pub known: u64,
+}
+
+/// A session with capture.
+#[derive(Debug)]
+pub struct Client {
+    path: PathBuf,
+    stream: UnixStream,
+    timeout: Duration,
+    queue: String,
+    version: String,
+    buffer: Vec<u8>,
+    is_over: bool,
+}
+
+impl Client {
+    /// Connects to the socket that capture serves and exchanges hellos. `timeout` bounds this and every
+    /// later request.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`ClientError`], each in words for a person.
+    pub fn connect(path: &Path, timeout: Duration) -> Result<Self, ClientError> {
+        let stream = connect_within(path, timeout)?;
+        let mut client = Self {
+            path: path.to_path_buf(),
+            stream,
+            timeout,
+            queue: String::new(),
+            version: String::new(),
+            buffer: Vec::new(),
+            is_over: false,
+        };
+        client.buffer.extend_from_slice(&codec::hello(PROTOCOL_VERSION));
+        match client.exchange("greeting it", Duration::ZERO)? {
+            Reply::Welcome { queue, version } => {
+                client.queue = queue;
+                client.version = version;
+                Ok(client)
+            }
+            Reply::Refused { refusal, message } => Err(ClientError::Refused { refusal, message }),
+            other => Err(client.unexpected("the hello", &other)),
+        }
+    }
+
+    /// Identity of the queue's folder.
+    pub fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    /// Version of the capture program.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Makes this session the consumer of that name; see [`Request::Open`].
+    ///
+    /// # Errors
+    ///
+    /// Refused as [`Refusal::ConsumerInUse`] where another session is that consumer.
+    pub fn open(&mut self, consumer: &str, start: Start) -> Result<Opened, ClientError> {
+        let request = Request::Open {
+            consumer: consumer.to_owned(),
+            start,
+        };
+        match self.request(&request, "opening the consumer", Duration::ZERO)? {
+            Reply::Opened { cursor, head } => Ok(Opened { cursor, head }),
+            other => Err(self.unexpected("the opening of a consumer", &other)),
+        }
+    }
+
+    /// Records from sequence `from` on; see [`Request::Read`]. `wait` is how long capture may wait for a
+    /// first one.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`ClientError`].
+    pub fn read(&mut self, from: u64, max_bytes: u32, wait: Duration) -> Result<Batch, ClientError> {
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        match self.request(
+            &Request::Read {
+                from,
+                max_bytes,
+                wait_ms,
+            },
+            "reading records",
+            wait,
+        )? {
+            Reply::Records { records, head } => Ok(Batch::Records { records, head }),
+            Reply::Idle { head, silence_ms } => Ok(Batch::Idle { head, silence_ms }),
+            other => Err(self.unexpected("a read", &other)),
+        }
+    }
+
+    /// The session's consumer is done with everything up to `sequence`; see [`Request::Commit`].
+    ///
+    /// # Errors
+    ///
+    /// Refused without [`Client::open`] before, or beyond the head.
+    pub fn commit(&mut self, sequence: u64) -> Result<(), ClientError> {
+        match self.request(&Request::Commit { sequence }, "committing", Duration::ZERO)? {
+            Reply::Committed => Ok(()),
+            other => Err(self.unexpected("a commit", &other)),
+        }
+    }
+
+    /// What `publisher status` is to show of the publisher of this session.
+    ///
+    /// # Errors
+    ///
+    /// Refused without [`Client::open`] before.
+    pub fn report(&mut self, report: PublisherReport) -> Result<(), ClientError> {
+        match self.request(&Request::Report(report), "reporting", Duration::ZERO)? {
+            Reply::Reported => Ok(()),
+            other => Err(self.unexpected("a report", &other)),
+        }
+    }
+
+    /// How capture is doing.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`ClientError`].
+    pub fn status(&mut self) -> Result<Status, ClientError> {
+        match self.request(&Request::Status, "asking for its status", Duration::ZERO)? {
+            Reply::Status(status) => Ok(*status),
+            other => Err(self.unexpected("the question for its status", &other)),
+        }
+    }
+
+    /// Where a time begins, in microseconds since 1970-01-01T00:00:00Z by capture's clock.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`ClientError`].
+    pub fn locate(&mut self, at_us: i64) -> Result<Located, ClientError> {
+        match self.request(&Request::Locate { at_us }, "locating a time", Duration::ZERO)? {
+            Reply::Located { sequence, tail, head } => Ok(Located { sequence, tail, head }),
+            other => Err(self.unexpected("the question for a time", &other)),
+        }
+    }
+
+    /// Appends telegrams from elsewhere; returns when they are durable. See [`Request::Append`]; all of
+    /// them must fit in one frame ([`super::MAX_FRAME_BYTES`]).
+    ///
+    /// # Errors
+    ///
+    /// Refused as [`Refusal::Storage`] where the queue cannot take them at present.
+    pub fn append(
+        &mut self,
+        source: &str,
+        offset: u64,
+        telegrams: Vec<Imported>,
+    ) -> Result<Appended, ClientError> {
+        let request = Request::Append {
+            source: source.to_owned(),
+            offset,
+            telegrams,
+        };
+        match self.request(&request, "appending telegrams", Duration::ZERO)? {
+            Reply::Appended { taken, known } => Ok(Appended { taken, known }),
+            other => Err(self.unexpected("an append", &other)),
+        }
+    }
+
+    /// Removes a consumer; whether there was one of that name.
+    ///
+    /// # Errors
+    ///
+    /// Refused as [`Refusal::ConsumerInUse`] while a session has it open.
+    pub fn forget(&mut self, consumer: &str) -> Result<bool, ClientError> {
+        let request = Request::Forget {
+            consumer: consumer.to_owned(),
+        };
+        match self.request(&request, "forgetting a consumer", Duration::ZERO)? {
+            Reply::Forgotten { existed } => Ok(existed),
+            other => Err(self.unexpected("the removal of a consumer", &other)),
+        }
+    }
+
+    /// Sends a request and takes its reply; a refusal becomes an error.
+    fn request<M: Serialize>(
+        &mut self,
+        request: &M,
+        action: &'static str,
+        wait: Duration,
+    ) -> Result<Reply, ClientError> {
+        let mut frame = std::mem::take(&mut self.buffer);
+        let encoded = codec::encode(request, &mut frame);
+        self.buffer = frame;
+        if let Err(error) = encoded {
+            // Nothing was sent: the session is as it was.
+            return Err(ClientError::Refused {
+                refusal: Refusal::Invalid,
+                message: error.to_string(),
+            });
+        }
+        match self.exchange(action, wait)? {
+            Reply::Refused { refusal, message } => Err(ClientError::Refused { refusal, message }),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Sends the buffer and reads one reply, all within the client's time and `wait`.
+    fn exchange(&mut self, action: &'static str, wait: Duration) -> Result<Reply, ClientError> {
+        if self.is_over {
+            let source = std::io::Error::new(std::io::ErrorKind::NotConnected, "it had ended before");
+            return Err(ClientError::Broken {
+                path: self.path.clone(),
+                action,
+                source,
+            });
+        }
+        // Cleared at the end: whatever goes wrong in between leaves the session out of step.
+        self.is_over = true;
+        // A refused hello may arrive although writing failed, so reading is tried all the same.
+        let mut stream = Deadline::new(&self.stream, self.timeout + wait);
+        let written = stream.write_all(&self.buffer);
+        match codec::read_frame(&mut stream, &mut self.buffer) {
+            Ok(true) => {}
+            Ok(false) => {
+                let source = written.err().unwrap_or_else(|| {
+                    std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "capture ended it")
+                });
+                return Err(ClientError::Broken {
+                    path: self.path.clone(),
+                    action,
+                    source,
+                });
+            }
+            Err(error) => return Err(self.codec_error(error, action)),
+        }
+        let reply = codec::decode(&self.buffer).map_err(|error| self.codec_error(error, action))?;
+        self.is_over = false;
+        Ok(reply)
+    }
+
+    fn codec_error(&self, error: CodecError, action: &'static str) -> ClientError {
+        let path = self.path.clone();
+        match error {
+            CodecError::Io(source) => ClientError::Broken { path, action, source },
+            CodecError::CutShort { .. } => {
+                let source = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, error.to_string());
+                ClientError::Broken { path, action, source }
+            }
+            other => ClientError::Misunderstood {
+                path,
+                detail: other.to_string(),
+            },
+        }
+    }
+
+    fn unexpected(&mut self, what: &str, reply: &Reply) -> ClientError {
+        self.is_over = true;
+        let mut name = format!("{reply:?}");
+        name.truncate(name.find([' ', '(']).unwrap_or(name.len()));
+        ClientError::Misunderstood {
+            path: self.path.clone(),
+            detail: format!("{name} in answer to {what}"),
+        }
+    }
+}
+
+/// Connects without waiting longer than `timeout` for a place in the listener's queue.
+fn connect_within(path: &Path, timeout: Duration) -> Result<UnixStream, ClientError> {
+    let attempt = || -> Result<UnixStream, Errno> {
+        let address = SocketAddrUnix::new(path)?;
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(timeout))?;
+        loop {
+            match rustix::net::connect(&socket, &address) {
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(UnixStream::from(socket)),
+            }
+        }
+    };
+    let path = path.to_path_buf();
+    attempt().map_err(|error| match error {
+        Errno::NOENT | Errno::NOTDIR => ClientError::NoSocket { path },
+        Errno::CONNREFUSED | Errno::NOTSOCK => ClientError::NotServed { path },
+        Errno::ACCESS | Errno::PERM => ClientError::Permission { path },
+        other => ClientError::Broken {
+            path,
+            action: "connecting",
+            source: other.into(),
+        },
+    })
+}
