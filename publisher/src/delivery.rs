@@ -1,0 +1,716 @@
+//! Delivery: which message is sent when, and how far the cursor may move. A state machine without
+//! clock, socket or thread: events go in with the time they happened at, actions come out.
+//!
+//! What always holds:
+//!
+//! * The cursor moves only to the end of a closed interval, and only when every message before that
+//!   end has been acknowledged (or passed over, which is counted and said).
+//! * Messages are first sent in the order in which they were offered.
+//! * Everything that was sent and not acknowledged when a connection is lost is sent again on the
+//!   next, byte for byte.
+//! * Not more than [`WINDOW_BYTES`] are unacknowledged, a single larger message excepted, and never
+//!   more messages than [`WINDOW_MESSAGES`] or than the broker's receive maximum.
+//! * After [`LOSSES_BEFORE_ONE`] connections lost without progress one message is outstanding at a
+//!   time, so that the one the broker will not take can be named.
+//! * A state message is never of an older sequence than one already sent, and neither it nor
+//!   availability holds up a commit.
+//!
+//! A message that the broker refuses stays at the front of the window, and with `on_rejected: wait`
+//! it stays there for good: nothing is committed past it. With `skip` an array is halved, down to the
+//! single reading that is at fault, which is passed over and counted. Refusals that are not about
+//! the message ([`Fault::Standing`], such as a missing permission) and silence are always waited for, and after
+//! [`SKIPS_WITHOUT_PROGRESS`] messages passed over with nothing acknowledged in between the fault is
+//! taken to be the broker's.
+
+pub mod array;
+mod window;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use shared::config::OnTrouble;
+
+use window::{Progress, Window};
+
+/// Bound on payload bytes held and unacknowledged.
+pub const WINDOW_BYTES: usize = 2 * 1024 * 1024;
+/// Bound on messages held and unacknowledged.
+pub const WINDOW_MESSAGES: usize = 256;
+/// With messages outstanding, this long without any PUBACK is a lost connection.
+pub const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connections lost without progress after which one message is outstanding at a time.
+pub const LOSSES_BEFORE_ONE: u32 = 2;
+/// Refusals of a message alone on its connection before it is halved or passed over.
+pub const REFUSALS_BEFORE_SKIP: u32 = 2;
+/// Messages passed over with nothing acknowledged in between.
+pub const SKIPS_WITHOUT_PROGRESS: u32 = 3;
+
+const FIRST_HOLD: Duration = Duration::from_secs(1);
+const LONGEST_HOLD: Duration = Duration::from_secs(30);
+
+/// What a message is about; the connection knows the topic of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A JSON array of readings.
+    Readings,
+    /// The summary of an interval.
+    Summary,
+    /// The newest of every register and gauge; retained.
+    State,
+    /// `online` or `offline`; retained.
+    Availability,
+}
+
+impl Kind {
+    /// Whether the broker keeps the last message for later subscribers.
+    pub fn is_retained(self) -> bool {
+        matches!(self, Self::State | Self::Availability)
+    }
+
+    /// For log lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Readings => "readings",
+            Self::Summary => "summary",
+            Self::State => "state",
+            Self::Availability => "availability",
+        }
+    }
+}
+
+/// A message on its way to the broker, QoS 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Never given twice, not even to the same message sent again.
+    pub id: u64,
+    /// What it is about.
+    pub kind: Kind,
+    /// The bytes to publish.
+    pub payload: Bytes,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An array of readings to deliver.
+    Readings {
+        /// JSON.
+        payload: Bytes,
+        /// The highest sequence in it.
+        last_sequence: u64,
+    },
+    /// A summary to deliver.
+    Summary {
+        /// JSON.
+        payload: Bytes,
+        /// The highest sequence in its interval.
+        last_sequence: u64,
+    },
+    /// Everything up to this sequence has been offered, and its interval can no longer change.
+    Closed {
+        /// Where the cursor may move when all before is acknowledged.
+        last_sequence: u64,
+    },
+    /// A newer state.
+    State {
+        /// JSON.
+        payload: Bytes,
+        /// The sequence that it is of.
+        sequence: u64,
+    },
+    /// The meter has come or gone.
+    Meter {
+        /// Whether telegrams come.
+        is_online: bool,
+    },
+    /// The queue is another one than before: what is held is still delivered, but not committed.
+    NewQueue,
+    /// The broker has accepted a connection.
+    Connected {
+        /// How many unacknowledged messages the broker takes.
+        receive_maximum: u16,
+        /// The largest payload it takes, in bytes; none where it names no bound.
+        largest_payload: Option<usize>,
+    },
+    /// PUBACK with success, or with no matching subscribers.
+    Acknowledged {
+        /// Of which message.
+        id: u64,
+    },
+    /// PUBACK with any other reason.
+    Rejected {
+        /// Of which message.
+        id: u64,
+        /// Whose fault it is.
+        fault: Fault,
+        /// The reason in words.
+        reason: String,
+    },
+    /// The connection is gone.
+    Disconnected {
+        /// Why, in words.
+        reason: String,
+    },
+    /// Time has passed.
+    Tick,
+    /// The publisher stops: say so, send nothing else.
+    Finish,
+}
+
+/// What a refusal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The message: another one may pass.
+    Message,
+    /// A permission, a quota, the topic: no message passes until a person mends it.
+    Standing,
+    /// The broker, or what lies before it, does not answer. A smaller message may pass (a path that
+    /// drops large packets behaves like this), so an array is halved, but nothing is passed over.
+    Silence,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Send it.
+    Publish(Message),
+    /// Move the cursor.
+    Commit {
+        /// To this sequence.
+        sequence: u64,
+    },
+    /// Give the connection up; [`Event::Disconnected`] need not follow.
+    Disconnect {
+        /// Why, in words.
+        reason: String,
+    },
+    /// Tell a person.
+    Notice(Notice),
+}
+
+/// What a person should know, once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The broker refuses this message; delivery waits at it.
+    Refused {
+        /// What it is about.
+        kind: Kind,
+        /// Size of its payload in bytes.
+        bytes: usize,
+        /// The highest sequence in it.
+        last_sequence: u64,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A message was passed over for good.
+    Skipped {
+        /// What it is about.
+        kind: Kind,
+        /// Size of its payload in bytes.
+        bytes: usize,
+        /// The highest sequence in it.
+        last_sequence: u64,
+        /// Why, in words.
+        reason: String,
+    },
+    /// State or availability messages are not taken; nothing waits for them.
+    Unpublished {
+        /// What they are about.
+        kind: Kind,
+        /// Why, in words.
+        reason: String,
+    },
+    /// So much was passed over in a row that it must be the broker: nothing more is.
+    SkippingStopped,
+}
+
+/// Counts since the start, for `publisher status`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages acknowledged.
+    pub acknowledged: u64,
+    /// Messages passed over.
+    pub skipped: u64,
+    /// Highest sequence in an acknowledged message.
+    pub last_acknowledged_sequence: Option<u64>,
+}
+
+/// Which kinds of message there are beside readings, and what to do with refused ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Whether there is a topic for availability.
+    pub has_availability: bool,
+    /// What to do with a message that the broker will never take.
+    pub on_rejected: OnTrouble,
+}
+
+/// The state machine; see the module.
+#[derive(Debug)]
+pub struct Delivery {
+    settings: Settings,
+    window: Window,
+    connection: Option<Connection>,
+    next_id: u64,
+    state: StateSlot,
+    is_meter_online: bool,
+    is_finishing: bool,
+    losses: u32,
+    skips: u32,
+    is_skipping_stopped: bool,
+    hold: Duration,
+    held_until: Option<Duration>,
+    named_beside_window: Vec<Kind>,
+    counts: Counts,
+}
+
+/// What is known of the present connection.
+#[derive(Debug)]
+struct Connection {
+    receive_maximum: usize,
+    largest_payload: usize,
+    /// Everything sent, from the oldest unacknowledged on: packet ids are given in this order, so
+    /// its length, not the number unacknowledged, is what must stay within the receive maximum.
+    in_flight: VecDeque<InFlight>,
+    bytes: usize,
+    last_acknowledgement: Duration,
+    /// What was last said of availability, and the message while it is under way.
+    availability: Option<(bool, Option<u64>)>,
+    has_progressed: bool,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    id: u64,
+    kind: Kind,
+    bytes: usize,
+    sent_at: Duration,
+    is_done: bool,
+}
+
+/// The newest state that is to be sent, and the one that is under way.
+#[derive(Debug, Default)]
+struct StateSlot {
+    waiting: Option<(u64, Bytes)>,
+    sent: Option<(u64, u64, Bytes)>,
+    highest: u64,
+}
+
+impl Delivery {
+    /// Nothing to deliver, no connection, the meter taken to be there.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            window: Window::default(),
+            connection: None,
+            next_id: 1,
+            state: StateSlot::default(),
+            is_meter_online: true,
+            is_finishing: false,
+            losses: 0,
+            skips: 0,
+            is_skipping_stopped: false,
+            hold: FIRST_HOLD,
+            held_until: None,
+            named_beside_window: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Whether there is room for more readings and summaries. Where there is not, whoever offers
+    /// them stops reading the queue.
+    pub fn has_room(&self) -> bool {
+        self.window.bytes() < WINDOW_BYTES && self.window.messages() < WINDOW_MESSAGES
+    }
+
+    /// Whether readings or summaries are held that the broker has not acknowledged.
+    pub fn is_idle(&self) -> bool {
+        self.window.messages() == 0
+    }
+
+    /// Whether every message sent on the present connection has been acknowledged.
+    pub fn is_quiet(&self) -> bool {
+        self.connection.as_ref().is_none_or(|connection| connection.in_flight.is_empty())
+    }
+
+    /// Payload bytes held.
+    pub fn bytes_held(&self) -> usize {
+        self.window.bytes()
+    }
+
+    /// Counts since the start.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// When [`Event::Tick`] is due at the latest.
+    pub fn deadline(&self) -> Option<Duration> {
+        let connection = self.connection.as_ref()?;
+        [connection.timeout(), self.held_until].into_iter().flatten().min()
+    }
+
+    /// Takes an event that happened at `now` (any clock that does not jump) and appends what to do.
+    pub fn handle(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Readings { payload, last_sequence } => {
+                self.window.push(Kind::Readings, payload, last_sequence);
+            }
+            Event::Summary { payload, last_sequence } => {
+                self.window.push(Kind::Summary, payload, last_sequence);
+            }
+            Event::Closed { last_sequence } => self.window.close(last_sequence),
+            Event::State { payload, sequence } => self.state.offer(sequence, payload),
+            Event::Meter { is_online } => self.is_meter_online = is_online,
+            Event::NewQueue => {
+                self.window.forget_ends();
+                self.state.highest = 0;
+            }
+            Event::Connected { receive_maximum, largest_payload } => {
+                self.forget_connection();
+                self.connection = Some(Connection::new(now, receive_maximum, largest_payload));
+            }
+            Event::Acknowledged { id } => self.acknowledged(now, id),
+            Event::Rejected { id, fault, reason } => self.rejected(now, id, fault, &reason, actions),
+            Event::Disconnected { reason } => self.lost(Fault::Message, &reason, actions),
+            Event::Tick => self.tick(now, actions),
+            Event::Finish => self.is_finishing = true,
+        }
+        self.advance(actions);
+        self.send(now, actions);
+    }
+
+    /// Commits what is done with. That the front of the window moved is what counts as progress: an
+    /// acknowledgement of something behind a message that the broker refuses does not.
+    fn advance(&mut self, actions: &mut Vec<Action>) {
+        let advanced = self.window.advance();
+        if advanced.acknowledged > 0 {
+            self.progressed();
+        }
+        if let Some(sequence) = advanced.end {
+            actions.push(Action::Commit { sequence });
+        }
+    }
+
+    fn progressed(&mut self) {
+        self.losses = 0;
+        self.skips = 0;
+        self.is_skipping_stopped = false;
+        self.hold = FIRST_HOLD;
+        self.held_until = None;
+        if let Some(connection) = &mut self.connection {
+            connection.has_progressed = true;
+        }
+    }
+
+    fn acknowledged(&mut self, now: Duration, id: u64) {
+        let Some(connection) = &mut self.connection else { return };
+        let Some(kind) = connection.done(now, id) else { return };
+        self.counts.acknowledged += 1;
+        self.named_beside_window.retain(|named| *named != kind);
+        match kind {
+            Kind::Availability => connection.availability_answered(id),
+            Kind::State => {
+                self.state.answered(id);
+                if self.is_idle() {
+                    self.progressed();
+                }
+            }
+            Kind::Readings | Kind::Summary => {
+                let Some(place) = self.window.place_of(id) else { return };
+                let sequence = self.window.acknowledge(place);
+                self.counts.last_acknowledged_sequence =
+                    self.counts.last_acknowledged_sequence.max(sequence);
+            }
+        }
+    }
+
+    fn rejected(&mut self, now: Duration, id: u64, fault: Fault, reason: &str, actions: &mut Vec<Action>) {
+        let Some(connection) = &mut self.connection else { return };
+        let Some(kind) = connection.done(now, id) else { return };
+        match kind {
+            // These hold nothing up: the next ones are tried in their time.
+            Kind::Availability => {
+                connection.availability_answered(id);
+                self.name_beside_window(kind, reason, actions);
+            }
+            Kind::State => {
+                self.state.answered(id);
+                self.name_beside_window(kind, reason, actions);
+            }
+            Kind::Readings | Kind::Summary => {
+                let Some(place) = self.window.place_of(id) else { return };
+                if let Some(held) = self.window.at_mut(place) {
+                    held.progress = Progress::Waiting;
+                }
+                self.losses = self.losses.max(LOSSES_BEFORE_ONE);
+                if self.window.is_first(place) {
+                    self.held_until = Some(now + self.hold);
+                    self.hold = (self.hold * 2).min(LONGEST_HOLD);
+                    self.refused(place, fault, reason, actions);
+                } else if self.held_until.is_none() {
+                    self.held_until = Some(now + self.hold);
+                }
+            }
+        }
+    }
+
+    /// The connection is gone, whoever ended it.
+    fn lost(&mut self, fault: Fault, reason: &str, actions: &mut Vec<Action>) {
+        let Some(connection) = &self.connection else { return };
+        let mut outstanding = connection.in_flight.iter().filter(|sent| !sent.is_done);
+        let first = outstanding.next().map(|sent| (sent.id, sent.kind));
+        let is_alone = outstanding.next().is_none();
+        let has_progressed = connection.has_progressed;
+        let place = first.and_then(|(id, _)| self.window.place_of(id));
+        self.forget_connection();
+        let Some((_, kind)) = first else { return };
+        if has_progressed {
+            return;
+        }
+        let was_one_at_a_time = self.losses >= LOSSES_BEFORE_ONE;
+        self.losses = self.losses.saturating_add(1);
+        if !(was_one_at_a_time && is_alone) {
+            return;
+        }
+        match place {
+            Some(place) => self.refused(place, fault, reason, actions),
+            None => {
+                // Dashboards can wait for the next state, the backlog cannot wait for this one.
+                self.state.waiting = None;
+                self.name_beside_window(kind, reason, actions);
+            }
+        }
+    }
+
+    /// Tells once that messages of a kind that holds nothing up are refused.
+    fn name_beside_window(&mut self, kind: Kind, reason: &str, actions: &mut Vec<Action>) {
+        if !self.named_beside_window.contains(&kind) {
+            self.named_beside_window.push(kind);
+            actions.push(Action::Notice(Notice::Unpublished { kind, reason: reason.to_owned() }));
+        }
+    }
+
+    /// A message was refused while it alone can have been the reason.
+    fn refused(&mut self, place: usize, fault: Fault, reason: &str, actions: &mut Vec<Action>) {
+        let Some(held) = self.window.at_mut(place) else { return };
+        held.refusals += 1;
+        let is_decided = held.refusals >= REFUSALS_BEFORE_SKIP;
+        if !held.is_named {
+            held.is_named = true;
+            actions.push(Action::Notice(Notice::Refused {
+                kind: held.kind,
+                bytes: held.payload.len(),
+                last_sequence: held.last_sequence,
+                reason: reason.to_owned(),
+            }));
+        }
+        if self.settings.on_rejected != OnTrouble::Skip || fault == Fault::Standing || !is_decided {
+            return;
+        }
+        if !self.window.halve(place) && fault == Fault::Message {
+            self.skip(place, reason, actions);
+        }
+    }
+
+    fn skip(&mut self, place: usize, reason: &str, actions: &mut Vec<Action>) {
+        if self.skips >= SKIPS_WITHOUT_PROGRESS {
+            if !self.is_skipping_stopped {
+                self.is_skipping_stopped = true;
+                actions.push(Action::Notice(Notice::SkippingStopped));
+            }
+            return;
+        }
+        self.skips += 1;
+        self.counts.skipped += 1;
+        if let Some(held) = self.window.drop_message(place) {
+            actions.push(Action::Notice(Notice::Skipped {
+                kind: held.kind,
+                bytes: held.payload.len(),
+                last_sequence: held.last_sequence,
+                reason: reason.to_owned(),
+            }));
+        }
+    }
+
+    fn tick(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if self.held_until.is_some_and(|until| until <= now) {
+            self.held_until = None;
+        }
+        let is_overdue =
+            self.connection.as_ref().and_then(Connection::timeout).is_some_and(|deadline| deadline <= now);
+        if is_overdue {
+            let seconds = ACKNOWLEDGEMENT_TIMEOUT.as_secs();
+            actions.push(Action::Disconnect {
+                reason: format!("the broker has acknowledged nothing for {seconds} s"),
+            });
+            self.lost(Fault::Silence, "the broker does not acknowledge it", actions);
+        }
+    }
+
+    /// Everything outstanding is to be sent again; there is no connection.
+    fn forget_connection(&mut self) {
+        self.connection = None;
+        self.held_until = None;
+        self.window.rewind();
+        self.state.rewind();
+    }
+
+    /// Sends what may be sent: availability, then the newest state, then the window in order.
+    fn send(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        let Some(connection) = &mut self.connection else { return };
+        let bound = if self.losses >= LOSSES_BEFORE_ONE { 1 } else { WINDOW_MESSAGES };
+        let bound = bound.min(connection.receive_maximum);
+
+        let is_online = self.is_meter_online && !self.is_finishing;
+        let is_said = connection.availability.is_some_and(|(said, under_way)| {
+            said == is_online || (under_way.is_some() && !self.is_finishing)
+        });
+        if self.settings.has_availability && !is_said && connection.in_flight.len() < bound {
+            let payload = Bytes::from_static(if is_online { b"online" } else { b"offline" });
+            let id = connection.sent(now, &mut self.next_id, Kind::Availability, payload.len());
+            connection.availability = Some((is_online, Some(id)));
+            actions.push(Action::Publish(Message { id, kind: Kind::Availability, payload }));
+        }
+        if self.is_finishing || self.held_until.is_some_and(|until| until > now) {
+            return;
+        }
+        if connection.in_flight.len() < bound && self.state.sent.is_none() {
+            if let Some((sequence, payload)) = self.state.waiting.take() {
+                let id = connection.sent(now, &mut self.next_id, Kind::State, payload.len());
+                self.state.sent = Some((id, sequence, payload.clone()));
+                actions.push(Action::Publish(Message { id, kind: Kind::State, payload }));
+            }
+        }
+        while let Some(connection) = &mut self.connection {
+            let Some((place, held)) = self.window.first_waiting() else { break };
+            let size = held.payload.len();
+            if connection.in_flight.len() >= bound
+                || (connection.bytes > 0 && connection.bytes + size > WINDOW_BYTES)
+            {
+                break;
+            }
+            if size > connection.largest_payload {
+                let largest = connection.largest_payload;
+                if self.window.split(place, largest) {
+                    continue;
+                }
+                if !self.too_large(place, largest, actions) {
+                    break;
+                }
+                continue;
+            }
+            let kind = held.kind;
+            let payload = held.payload.clone();
+            let id = connection.sent(now, &mut self.next_id, kind, size);
+            if let Some(held) = self.window.at_mut(place) {
+                held.progress = Progress::Sent(id);
+            }
+            actions.push(Action::Publish(Message { id, kind, payload }));
+        }
+    }
+
+    /// A message that cannot be cut is larger than the broker takes. True where it was passed over.
+    fn too_large(&mut self, place: usize, largest: usize, actions: &mut Vec<Action>) -> bool {
+        let Some(held) = self.window.at_mut(place) else { return false };
+        let reason = format!("the broker takes payloads of at most {largest} bytes");
+        if self.settings.on_rejected == OnTrouble::Skip {
+            self.counts.skipped += 1;
+            if let Some(held) = self.window.drop_message(place) {
+                actions.push(Action::Notice(Notice::Skipped {
+                    kind: held.kind,
+                    bytes: held.payload.len(),
+                    last_sequence: held.last_sequence,
+                    reason,
+                }));
+            }
+            self.advance(actions);
+            return true;
+        }
+        if !held.is_named {
+            held.is_named = true;
+            actions.push(Action::Notice(Notice::Refused {
+                kind: held.kind,
+                bytes: held.payload.len(),
+                last_sequence: held.last_sequence,
+                reason,
+            }));
+        }
+        false
+    }
+}
+
+impl Connection {
+    fn new(now: Duration, receive_maximum: u16, largest_payload: Option<usize>) -> Self {
+        Self {
+            receive_maximum: usize::from(receive_maximum.max(1)),
+            largest_payload: largest_payload.unwrap_or(usize::MAX),
+            in_flight: VecDeque::new(),
+            bytes: 0,
+            last_acknowledgement: now,
+            availability: None,
+            has_progressed: false,
+        }
+    }
+
+    fn sent(&mut self, now: Duration, next_id: &mut u64, kind: Kind, bytes: usize) -> u64 {
+        let id = *next_id;
+        *next_id += 1;
+        self.bytes += bytes;
+        self.in_flight.push_back(InFlight { id, kind, bytes, sent_at: now, is_done: false });
+        id
+    }
+
+    /// The broker has answered to this message. None where it is not outstanding on this connection.
+    fn done(&mut self, now: Duration, id: u64) -> Option<Kind> {
+        let sent = self.in_flight.iter_mut().find(|sent| sent.id == id && !sent.is_done)?;
+        sent.is_done = true;
+        self.bytes -= sent.bytes;
+        let kind = sent.kind;
+        self.last_acknowledgement = now;
+        while self.in_flight.front().is_some_and(|sent| sent.is_done) {
+            self.in_flight.pop_front();
+        }
+        Some(kind)
+    }
+
+    fn availability_answered(&mut self, id: u64) {
+        if let Some((_, under_way)) = &mut self.availability {
+            if *under_way == Some(id) {
+                *under_way = None;
+            }
+        }
+    }
+
+    /// When the connection counts as lost if nothing is acknowledged until then.
+    fn timeout(&self) -> Option<Duration> {
+        let oldest = self.in_flight.front()?;
+        Some(oldest.sent_at.max(self.last_acknowledgement) + ACKNOWLEDGEMENT_TIMEOUT)
+    }
+}
+
+impl StateSlot {
+    fn offer(&mut self, sequence: u64, payload: Bytes) {
+        if sequence > self.highest {
+            self.highest = sequence;
+            self.waiting = Some((sequence, payload));
+        }
+    }
+
+    fn answered(&mut self, id: u64) {
+        if self.sent.as_ref().is_some_and(|(sent, _, _)| *sent == id) {
+            self.sent = None;
+        }
+    }
+
+    /// What was under way is sent again, unless there is a newer one.
+    fn rewind(&mut self) {
+        if let Some((_, sequence, payload)) = self.sent.take() {
+            self.waiting.get_or_insert((sequence, payload));
+        }
+    }
+}
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,569 @@
+//! Every state of delivery against every event, by example. The simulation tries the combinations.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use shared::config::OnTrouble;
+
+use super::*;
+
+const START: Duration = Duration::from_secs(1_000);
+const NONE: [u64; 0] = [];
+
+/// Delivery with a clock, and what it asked for since it was last looked at.
+struct Bench {
+    delivery: Delivery,
+    now: Duration,
+    actions: Vec<Action>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(Settings { has_availability: false, on_rejected: OnTrouble::Wait })
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self { delivery: Delivery::new(settings), now: START, actions: Vec::new() }
+    }
+
+    fn skipping() -> Self {
+        Self::with(Settings { has_availability: false, on_rejected: OnTrouble::Skip })
+    }
+
+    fn handle(&mut self, event: Event) -> &mut Self {
+        self.delivery.handle(self.now, event, &mut self.actions);
+        self
+    }
+
+    fn readings(&mut self, last_sequence: u64, payload: &str) -> &mut Self {
+        self.handle(Event::Readings { payload: Bytes::copy_from_slice(payload.as_bytes()), last_sequence })
+    }
+
+    /// An interval of one message with its end.
+    fn interval(&mut self, last_sequence: u64) -> &mut Self {
+        self.readings(last_sequence, &format!("[{{\"Sequence\":{last_sequence}}}]"))
+            .handle(Event::Closed { last_sequence })
+    }
+
+    fn connect(&mut self) -> &mut Self {
+        self.connect_with(u16::MAX, None)
+    }
+
+    fn connect_with(&mut self, receive_maximum: u16, largest_payload: Option<usize>) -> &mut Self {
+        self.handle(Event::Connected { receive_maximum, largest_payload })
+    }
+
+    fn disconnect(&mut self) -> &mut Self {
+        self.handle(Event::Disconnected { reason: "the broker closed the connection".to_owned() })
+    }
+
+    fn acknowledge(&mut self, id: u64) -> &mut Self {
+        self.handle(Event::Acknowledged { id })
+    }
+
+    fn reject(&mut self, id: u64, fault: Fault) -> &mut Self {
+        self.handle(Event::Rejected { id, fault, reason: "no".to_owned() })
+    }
+
+    fn wait(&mut self, seconds: u64) -> &mut Self {
+        self.now += Duration::from_secs(seconds);
+        self.handle(Event::Tick)
+    }
+
+    fn take(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Ids and payloads published since last looked at; everything else is dropped.
+    fn published(&mut self) -> Vec<(u64, String)> {
+        self.take()
+            .into_iter()
+            .filter_map(|action| match action {
+                Action::Publish(message) => {
+                    Some((message.id, String::from_utf8_lossy(&message.payload).into_owned()))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn committed(&mut self) -> Vec<u64> {
+        self.take()
+            .into_iter()
+            .filter_map(|action| match action {
+                Action::Commit { sequence } => Some(sequence),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn notices(&mut self) -> Vec<Notice> {
+        self.take()
+            .into_iter()
+            .filter_map(|action| match action {
+                Action::Notice(notice) => Some(notice),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Connects and loses the connection with whatever it sent unacknowledged.
+    fn lose_a_connection(&mut self) -> &mut Self {
+        self.connect().disconnect()
+    }
+}
+
+fn payloads(published: &[(u64, String)]) -> Vec<&str> {
+    published.iter().map(|(_, payload)| payload.as_str()).collect()
+}
+
+#[test]
+fn nothing_is_sent_or_committed_without_a_connection() {
+    let mut bench = Bench::new();
+    bench.interval(1).interval(2).acknowledge(1).wait(100).disconnect();
+    assert_eq!(bench.take(), []);
+    assert!(!bench.delivery.is_idle());
+    assert_eq!(bench.delivery.deadline(), None);
+}
+
+#[test]
+fn an_interval_is_committed_after_its_acknowledgement_and_not_before() {
+    let mut bench = Bench::new();
+    bench.connect().interval(7);
+    let published = bench.published();
+    assert_eq!(payloads(&published), ["[{\"Sequence\":7}]"]);
+    bench.wait(1);
+    assert_eq!(bench.take(), []);
+    bench.acknowledge(published[0].0);
+    assert_eq!(bench.committed(), [7]);
+    assert!(bench.delivery.is_idle());
+    assert_eq!(bench.delivery.counts().last_acknowledged_sequence, Some(7));
+}
+
+#[test]
+fn an_open_interval_is_not_committed_however_much_of_it_is_acknowledged() {
+    let mut bench = Bench::new();
+    bench.connect().readings(50, "[{}]").acknowledge(1);
+    assert_eq!(bench.committed(), NONE);
+    bench.readings(60, "[{},{}]");
+    bench.handle(Event::Summary { payload: Bytes::from_static(b"{}"), last_sequence: 60 });
+    bench.handle(Event::Closed { last_sequence: 60 });
+    bench.take();
+    bench.acknowledge(2);
+    assert_eq!(bench.committed(), NONE, "the summary is outstanding");
+    bench.acknowledge(3);
+    assert_eq!(bench.committed(), [60]);
+}
+
+#[test]
+fn acknowledgements_in_any_order_commit_in_order() {
+    let mut bench = Bench::new();
+    bench.connect().interval(1).interval(2).interval(3);
+    assert_eq!(bench.published().len(), 3);
+    bench.acknowledge(3).acknowledge(2);
+    assert_eq!(bench.committed(), NONE);
+    bench.acknowledge(1);
+    assert_eq!(bench.committed(), [3], "one move of the cursor for all three");
+}
+
+#[test]
+fn unknown_repeated_and_late_acknowledgements_change_nothing() {
+    let mut bench = Bench::new();
+    bench.connect().interval(1).interval(2);
+    bench.acknowledge(99).acknowledge(0);
+    assert_eq!(bench.committed(), NONE);
+    bench.acknowledge(1).acknowledge(1);
+    assert_eq!(bench.committed(), [1]);
+    bench.disconnect().connect();
+    assert_eq!(payloads(&bench.published()), ["[{\"Sequence\":2}]"]);
+    bench.acknowledge(2);
+    assert_eq!(bench.committed(), NONE, "2 was its id on the connection that is gone");
+    bench.acknowledge(3);
+    assert_eq!(bench.committed(), [2]);
+}
+
+#[test]
+fn what_was_not_acknowledged_is_sent_again_in_order_byte_for_byte() {
+    let mut bench = Bench::new();
+    bench.connect().interval(1).interval(2).interval(3);
+    let first = bench.published();
+    bench.acknowledge(first[1].0).disconnect().interval(4).connect();
+    let again = bench.published();
+    assert_eq!(payloads(&again), [first[0].1.as_str(), first[2].1.as_str(), "[{\"Sequence\":4}]"]);
+    assert!(again.iter().all(|(id, _)| *id > 3), "an id is never given twice");
+}
+
+#[test]
+fn the_window_is_bounded_in_bytes_and_takes_one_larger_message_alone() {
+    let mut bench = Bench::new();
+    let large = format!("[{{\"a\":\"{}\"}}]", "x".repeat(WINDOW_BYTES / 2));
+    bench.connect().readings(1, &large).readings(2, &large);
+    assert!(!bench.delivery.has_room());
+    assert_eq!(bench.published().len(), 1, "two do not fit at once");
+    bench.acknowledge(1);
+    assert_eq!(bench.published().len(), 1);
+    bench.acknowledge(2);
+    assert!(bench.delivery.has_room());
+
+    let huge = "x".repeat(WINDOW_BYTES * 2);
+    bench.readings(3, &huge);
+    assert_eq!(bench.published().len(), 1, "alone it is sent, however large");
+}
+
+#[test]
+fn the_window_is_bounded_in_messages() {
+    let mut bench = Bench::new();
+    let mut offered = 0;
+    while bench.delivery.has_room() {
+        offered += 1;
+        bench.interval(offered);
+    }
+    assert_eq!(offered, WINDOW_MESSAGES as u64);
+    assert_eq!(bench.connect().published().len(), WINDOW_MESSAGES);
+}
+
+#[test]
+fn the_receive_maximum_counts_from_the_oldest_unacknowledged_message() {
+    let mut bench = Bench::new();
+    bench.connect_with(3, None);
+    for sequence in 1..=6 {
+        bench.interval(sequence);
+    }
+    assert_eq!(bench.published().len(), 3);
+    bench.acknowledge(2).acknowledge(3);
+    assert_eq!(bench.published().len(), 0, "packet id 1 is still taken");
+    bench.acknowledge(1);
+    assert_eq!(bench.published().len(), 3);
+}
+
+#[test]
+fn sixty_seconds_without_any_acknowledgement_are_a_lost_connection() {
+    let mut bench = Bench::new();
+    bench.connect().wait(1_000);
+    assert_eq!(bench.take(), [], "nothing is outstanding");
+    bench.interval(1).interval(2);
+    bench.take();
+    bench.wait(59);
+    assert_eq!(bench.take(), []);
+    bench.acknowledge(1);
+    assert_eq!(bench.committed(), [1]);
+    assert_eq!(bench.delivery.deadline(), Some(bench.now + ACKNOWLEDGEMENT_TIMEOUT));
+    bench.wait(59);
+    assert_eq!(bench.take(), []);
+    bench.wait(1);
+    assert!(
+        matches!(&bench.take()[..], [Action::Disconnect { reason }] if reason.contains("60 s")),
+        "time-out after an acknowledgement counts from that acknowledgement"
+    );
+    bench.acknowledge(2).disconnect();
+    assert_eq!(bench.take(), [], "too late: it is sent again");
+    bench.connect();
+    assert_eq!(payloads(&bench.published()), ["[{\"Sequence\":2}]"]);
+}
+
+#[test]
+fn after_two_connections_lost_without_progress_one_message_is_outstanding_at_a_time() {
+    let mut bench = Bench::new();
+    bench.interval(1).interval(2).interval(3);
+    bench.lose_a_connection();
+    assert_eq!(bench.published().len(), 3);
+    bench.lose_a_connection();
+    assert_eq!(bench.published().len(), 3);
+    bench.connect();
+    let alone = bench.published();
+    assert_eq!(payloads(&alone), ["[{\"Sequence\":1}]"]);
+    bench.acknowledge(alone[0].0);
+    assert_eq!(bench.published().len(), 2, "progress opens the window again");
+}
+
+#[test]
+fn connections_lost_with_nothing_outstanding_or_with_progress_do_not_narrow_the_window() {
+    let mut bench = Bench::new();
+    bench.lose_a_connection().lose_a_connection().lose_a_connection();
+    bench.interval(1).interval(2).connect();
+    assert_eq!(bench.published().len(), 2);
+    bench.acknowledge(1).disconnect().connect();
+    assert_eq!(bench.published().len(), 1);
+    bench.interval(3).disconnect().connect();
+    assert_eq!(bench.published().len(), 3, "2 and 3 once more, after 3 for the first time");
+}
+
+#[test]
+fn the_message_a_broker_hangs_up_on_is_named_once_and_waited_for() {
+    let mut bench = Bench::new();
+    bench.interval(5).interval(6);
+    bench.lose_a_connection().lose_a_connection();
+    assert_eq!(bench.notices(), [], "any of the messages could have been the reason");
+    bench.lose_a_connection();
+    let notices = bench.notices();
+    assert!(
+        matches!(&notices[..], [Notice::Refused { kind: Kind::Readings, last_sequence: 5, .. }]),
+        "{notices:?}"
+    );
+    for _ in 0..20 {
+        bench.lose_a_connection();
+    }
+    assert_eq!(bench.notices(), []);
+    bench.connect();
+    assert_eq!(payloads(&bench.published()), ["[{\"Sequence\":5}]"]);
+}
+
+#[test]
+fn skip_halves_an_array_down_to_the_reading_that_is_refused() {
+    let readings: Vec<String> = (1..=8).map(|n| format!("{{\"n\":{n}}}")).collect();
+    let mut bench = Bench::skipping();
+    bench.readings(8, &format!("[{}]", readings.join(","))).handle(Event::Closed { last_sequence: 8 });
+    let mut taken = Vec::new();
+    let mut skipped = Vec::new();
+    for _ in 0..60 {
+        // A broker that hangs up on whatever holds the sixth reading, and answers nothing after it.
+        bench.connect();
+        let mut sent = VecDeque::new();
+        loop {
+            for action in bench.take() {
+                match action {
+                    Action::Notice(Notice::Skipped { bytes, .. }) => skipped.push(bytes),
+                    Action::Publish(message) => sent.push_back(message),
+                    _ => {}
+                }
+            }
+            let Some(message) = sent.pop_front() else { break };
+            let text = String::from_utf8_lossy(&message.payload).into_owned();
+            if text.contains("\"n\":6") {
+                break;
+            }
+            taken.push(text);
+            bench.acknowledge(message.id);
+        }
+        bench.disconnect();
+    }
+    assert_eq!(taken.join("").replace("][", ","), "[{\"n\":1},{\"n\":2},{\"n\":3},{\"n\":4},{\"n\":5},{\"n\":7},{\"n\":8}]");
+    assert_eq!(skipped, [9], "the size of one reading in its array");
+    assert_eq!(bench.delivery.counts().skipped, 1);
+    assert!(bench.delivery.is_idle());
+}
+
+#[test]
+fn a_rejected_message_is_tried_again_alone_after_a_pause_and_never_committed() {
+    let mut bench = Bench::new();
+    bench.connect().interval(1).interval(2);
+    bench.take();
+    bench.reject(1, Fault::Standing);
+    assert!(matches!(&bench.take()[..], [Action::Notice(Notice::Refused { last_sequence: 1, .. })]));
+    bench.acknowledge(2);
+    assert_eq!(bench.take(), [], "2 waits for 1");
+    assert_eq!(bench.delivery.deadline(), Some(bench.now + Duration::from_secs(1)));
+    bench.wait(1);
+    let again = bench.published();
+    assert_eq!(payloads(&again), ["[{\"Sequence\":1}]"]);
+    bench.reject(again[0].0, Fault::Standing);
+    assert_eq!(bench.notices(), [], "named once");
+    bench.interval(3).wait(1);
+    assert_eq!(bench.take(), [], "the pause doubles");
+    bench.wait(1);
+    let again = bench.published();
+    assert_eq!(payloads(&again), ["[{\"Sequence\":1}]"]);
+    bench.acknowledge(again[0].0);
+    let actions = bench.take();
+    assert!(matches!(&actions[..], [Action::Commit { sequence: 2 }, Action::Publish(_)]), "{actions:?}");
+}
+
+#[test]
+fn skip_passes_over_a_rejected_message_and_commits_what_is_behind_it() {
+    let mut bench = Bench::skipping();
+    bench.connect().interval(1).interval(2);
+    bench.take();
+    bench.reject(1, Fault::Message).acknowledge(2).wait(1);
+    let again = bench.published();
+    assert_eq!(again.len(), 1);
+    bench.reject(again[0].0, Fault::Message);
+    let actions = bench.take();
+    assert!(
+        matches!(
+            &actions[..],
+            [Action::Notice(Notice::Skipped { last_sequence: 1, .. }), Action::Commit { sequence: 2 }]
+        ),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_missing_permission_and_silence_are_waited_for_even_with_skip() {
+    let mut bench = Bench::skipping();
+    bench.connect().interval(1);
+    for _ in 0..20 {
+        for (id, _) in bench.published() {
+            bench.reject(id, Fault::Standing);
+        }
+        bench.wait(30);
+    }
+    for _ in 0..20 {
+        bench.wait(60).connect();
+    }
+    assert_eq!(bench.delivery.counts().skipped, 0);
+    assert!(!bench.delivery.is_idle());
+}
+
+#[test]
+fn skipping_stops_where_nothing_at_all_is_taken() {
+    let mut bench = Bench::skipping();
+    for sequence in 1..=10 {
+        bench.interval(sequence);
+    }
+    let mut notices = Vec::new();
+    for _ in 0..100 {
+        bench.lose_a_connection();
+        notices.extend(bench.notices());
+    }
+    let stopped = notices.iter().filter(|notice| **notice == Notice::SkippingStopped).count();
+    assert_eq!(stopped, 1);
+    assert_eq!(bench.delivery.counts().skipped, u64::from(SKIPS_WITHOUT_PROGRESS));
+    bench.connect();
+    assert_eq!(payloads(&bench.published()), ["[{\"Sequence\":4}]"]);
+}
+
+#[test]
+fn an_array_larger_than_the_broker_takes_is_cut_between_readings() {
+    let mut bench = Bench::new();
+    let payload = "[{\"n\":1},{\"n\":2},{\"n\":3}]";
+    bench.readings(3, payload).handle(Event::Closed { last_sequence: 3 });
+    bench.connect_with(10, Some(18));
+    let parts = bench.published();
+    assert_eq!(payloads(&parts), ["[{\"n\":1},{\"n\":2}]", "[{\"n\":3}]"]);
+    bench.acknowledge(parts[0].0);
+    assert_eq!(bench.committed(), NONE);
+    bench.acknowledge(parts[1].0);
+    assert_eq!(bench.committed(), [3]);
+}
+
+#[test]
+fn what_is_too_large_and_cannot_be_cut_is_waited_for_or_passed_over() {
+    let mut bench = Bench::new();
+    bench.readings(1, "[{\"n\":1111111}]").handle(Event::Closed { last_sequence: 1 }).interval(2);
+    bench.connect_with(10, Some(10)).wait(1);
+    assert!(matches!(&bench.take()[..], [Action::Notice(Notice::Refused { last_sequence: 1, .. })]));
+    bench.disconnect().connect();
+    assert_eq!(bench.published().len(), 2, "another broker takes it");
+
+    let mut bench = Bench::skipping();
+    bench.readings(1, "[{\"n\":1111111}]").handle(Event::Closed { last_sequence: 1 });
+    bench.connect_with(10, Some(10));
+    assert!(matches!(
+        &bench.take()[..],
+        [Action::Notice(Notice::Skipped { last_sequence: 1, .. }), Action::Commit { sequence: 1 }]
+    ));
+}
+
+fn state(sequence: u64) -> Event {
+    Event::State { payload: Bytes::from(format!("{{\"sequence\":{sequence}}}")), sequence }
+}
+
+#[test]
+fn a_state_is_never_older_than_one_already_sent() {
+    let mut bench = Bench::new();
+    bench.connect().handle(state(100));
+    assert_eq!(bench.published(), [(1, "{\"sequence\":100}".to_owned())]);
+    bench.handle(state(60)).acknowledge(1).handle(state(99)).handle(state(100));
+    assert_eq!(bench.published(), []);
+    bench.handle(state(101)).handle(state(102)).handle(state(103));
+    assert_eq!(payloads(&bench.published()), ["{\"sequence\":101}"], "one at a time");
+    bench.acknowledge(2);
+    assert_eq!(payloads(&bench.published()), ["{\"sequence\":103}"], "and the newest next");
+}
+
+#[test]
+fn a_state_under_way_when_the_connection_goes_is_sent_again_unless_there_is_a_newer_one() {
+    let mut bench = Bench::new();
+    bench.connect().handle(state(1)).disconnect().connect();
+    assert_eq!(payloads(&bench.published()), ["{\"sequence\":1}", "{\"sequence\":1}"]);
+    bench.disconnect().handle(state(2)).connect();
+    assert_eq!(payloads(&bench.published()), ["{\"sequence\":2}"]);
+}
+
+#[test]
+fn after_an_outage_the_state_goes_before_the_backlog() {
+    let mut bench = Bench::new();
+    bench.interval(1).interval(2).handle(state(500)).connect();
+    assert_eq!(bench.take().len(), 3);
+    bench.disconnect().connect();
+    let published = bench.published();
+    assert_eq!(published[0].1, "{\"sequence\":500}");
+    assert_eq!(published.len(), 3);
+}
+
+#[test]
+fn states_hold_up_no_commit_and_a_refused_one_is_named_once() {
+    let mut bench = Bench::new();
+    bench.connect().handle(state(1)).interval(1);
+    bench.take();
+    bench.reject(1, Fault::Standing).acknowledge(2);
+    let actions = bench.take();
+    assert!(
+        matches!(
+            &actions[..],
+            [Action::Notice(Notice::Unpublished { kind: Kind::State, .. }), Action::Commit { sequence: 1 }]
+        ),
+        "{actions:?}"
+    );
+    bench.handle(state(2));
+    let next = bench.published();
+    bench.reject(next[0].0, Fault::Standing);
+    assert_eq!(bench.notices(), []);
+}
+
+#[test]
+fn a_state_that_the_broker_hangs_up_on_does_not_stop_the_backlog() {
+    let mut bench = Bench::new();
+    bench.handle(state(9)).interval(1);
+    bench.lose_a_connection().lose_a_connection().lose_a_connection();
+    bench.take();
+    bench.connect();
+    assert_eq!(payloads(&bench.published()), ["[{\"Sequence\":1}]"]);
+}
+
+fn with_availability() -> Bench {
+    Bench::with(Settings { has_availability: true, on_rejected: OnTrouble::Wait })
+}
+
+#[test]
+fn availability_is_said_first_on_every_connection_and_follows_the_meter() {
+    let mut bench = with_availability();
+    bench.interval(1).connect();
+    assert_eq!(payloads(&bench.published()), ["online", "[{\"Sequence\":1}]"]);
+    bench.handle(Event::Meter { is_online: false });
+    assert_eq!(bench.take(), [], "the first word is still under way");
+    bench.acknowledge(1);
+    assert_eq!(payloads(&bench.published()), ["offline"]);
+    bench.handle(Event::Meter { is_online: false }).acknowledge(3).acknowledge(2);
+    assert_eq!(bench.committed(), [1]);
+    bench.handle(Event::Meter { is_online: true });
+    assert_eq!(payloads(&bench.published()), ["online"]);
+    bench.handle(Event::Meter { is_online: false }).disconnect();
+    bench.connect();
+    assert_eq!(payloads(&bench.published()), ["offline"], "not what was so before");
+}
+
+#[test]
+fn at_the_end_offline_is_said_and_nothing_else_sent() {
+    let mut bench = with_availability();
+    bench.connect();
+    bench.take();
+    bench.handle(Event::Finish).interval(1);
+    assert_eq!(payloads(&bench.published()), ["offline"]);
+    assert!(!bench.delivery.is_quiet());
+    bench.acknowledge(1).acknowledge(2);
+    assert!(bench.delivery.is_quiet());
+    assert_eq!(bench.take(), []);
+}
+
+#[test]
+fn what_a_former_queue_gave_is_delivered_but_not_committed_to_the_new_one() {
+    let mut bench = Bench::new();
+    bench.interval(900).handle(state(900)).handle(Event::NewQueue).interval(1).handle(state(1)).connect();
+    let published = bench.published();
+    assert_eq!(payloads(&published), ["{\"sequence\":1}", "[{\"Sequence\":900}]", "[{\"Sequence\":1}]"]);
+    bench.acknowledge(2);
+    assert_eq!(bench.committed(), NONE);
+    bench.acknowledge(3);
+    assert_eq!(bench.committed(), [1]);
+}

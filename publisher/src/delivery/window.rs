@@ -1,0 +1,216 @@
+//! The window: messages in the order in which they must first be received, and the ends of closed
+//! intervals between them. The cursor may move to an end as soon as nothing unacknowledged is left
+//! before it, so what has been acknowledged out of order waits here (without its payload) for what
+//! is before it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{Kind, array};
+
+/// A message of the window and what became of it.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) kind: Kind,
+    pub(super) payload: Bytes,
+    pub(super) last_sequence: u64,
+    pub(super) progress: Progress,
+    /// How often it was refused while no other message could have been the reason.
+    pub(super) refusals: u32,
+    /// Whether a person has been told about it.
+    pub(super) is_named: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// To be sent, for the first time or again.
+    Waiting,
+    /// Sent on the present connection under this id.
+    Sent(u64),
+    /// Acknowledged; the payload is gone.
+    Acknowledged,
+    /// Passed over for good; the payload is gone.
+    Skipped,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Message(Held),
+    Closed { last_sequence: u64 },
+}
+
+/// What [`Window::advance`] took off the front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Advanced {
+    /// How many acknowledged messages.
+    pub(super) acknowledged: usize,
+    /// The last end of a closed interval, if there was one.
+    pub(super) end: Option<u64>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    messages: usize,
+}
+
+impl Window {
+    /// Bytes of payload held.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Messages held, those included that were acknowledged out of order.
+    pub(super) fn messages(&self) -> usize {
+        self.messages
+    }
+
+    pub(super) fn push(&mut self, kind: Kind, payload: Bytes, last_sequence: u64) {
+        self.bytes += payload.len();
+        self.messages += 1;
+        self.entries.push_back(Entry::Message(Held {
+            kind,
+            payload,
+            last_sequence,
+            progress: Progress::Waiting,
+            refusals: 0,
+            is_named: false,
+        }));
+    }
+
+    pub(super) fn close(&mut self, last_sequence: u64) {
+        self.entries.push_back(Entry::Closed { last_sequence });
+    }
+
+    /// Forgets the ends of intervals: they belong to a queue that is gone. The messages stay.
+    pub(super) fn forget_ends(&mut self) {
+        self.entries.retain(|entry| matches!(entry, Entry::Message(_)));
+    }
+
+    /// The first message that is still to be sent, with its place.
+    pub(super) fn first_waiting(&self) -> Option<(usize, &Held)> {
+        self.entries.iter().enumerate().find_map(|(place, entry)| match entry {
+            Entry::Message(held) if held.progress == Progress::Waiting => Some((place, held)),
+            _ => None,
+        })
+    }
+
+    pub(super) fn at_mut(&mut self, place: usize) -> Option<&mut Held> {
+        match self.entries.get_mut(place) {
+            Some(Entry::Message(held)) => Some(held),
+            _ => None,
+        }
+    }
+
+    /// The place of the message that was sent under this id.
+    pub(super) fn place_of(&self, id: u64) -> Option<usize> {
+        self.entries
+            .iter()
+            .position(|entry| matches!(entry, Entry::Message(held) if held.progress == Progress::Sent(id)))
+    }
+
+    /// The broker has it: its payload is not needed any longer.
+    pub(super) fn acknowledge(&mut self, place: usize) -> Option<u64> {
+        let Some(Entry::Message(held)) = self.entries.get_mut(place) else { return None };
+        held.progress = Progress::Acknowledged;
+        self.bytes -= held.payload.len();
+        held.payload = Bytes::new();
+        Some(held.last_sequence)
+    }
+
+    /// The connection is gone: what was sent and not acknowledged is sent again.
+    pub(super) fn rewind(&mut self) {
+        for entry in &mut self.entries {
+            if let Entry::Message(held) = entry {
+                if matches!(held.progress, Progress::Sent(_)) {
+                    held.progress = Progress::Waiting;
+                }
+            }
+        }
+    }
+
+    /// Takes what is done with off the front.
+    pub(super) fn advance(&mut self) -> Advanced {
+        let mut advanced = Advanced { acknowledged: 0, end: None };
+        while let Some(entry) = self.entries.front() {
+            match entry {
+                Entry::Closed { last_sequence } => advanced.end = Some(*last_sequence),
+                Entry::Message(held) => match held.progress {
+                    Progress::Acknowledged => advanced.acknowledged += 1,
+                    Progress::Skipped => {}
+                    Progress::Waiting | Progress::Sent(_) => break,
+                },
+            }
+            if let Some(Entry::Message(_)) = self.entries.pop_front() {
+                self.messages -= 1;
+            }
+        }
+        advanced
+    }
+
+    /// Whether nothing before this place is still to be acknowledged.
+    pub(super) fn is_first(&self, place: usize) -> bool {
+        self.entries.iter().take(place).all(|entry| match entry {
+            Entry::Message(held) => matches!(held.progress, Progress::Acknowledged | Progress::Skipped),
+            Entry::Closed { .. } => true,
+        })
+    }
+
+    /// Puts two arrays of half its readings in the place of a message. False where it holds fewer
+    /// than two readings.
+    pub(super) fn halve(&mut self, place: usize) -> bool {
+        let Some(held) = self.at_mut(place) else { return false };
+        if held.kind != Kind::Readings {
+            return false;
+        }
+        let Some((left, right)) = array::halve(&held.payload) else { return false };
+        self.replace(place, vec![left, right]);
+        true
+    }
+
+    /// Puts arrays of at most `bound` bytes in the place of a message. False where that cannot be.
+    pub(super) fn split(&mut self, place: usize, bound: usize) -> bool {
+        let Some(held) = self.at_mut(place) else { return false };
+        if held.kind != Kind::Readings {
+            return false;
+        }
+        let Some(parts) = array::split(&held.payload, bound) else { return false };
+        self.replace(place, parts);
+        true
+    }
+
+    /// Takes a message out for good. Its interval can be committed without it.
+    pub(super) fn drop_message(&mut self, place: usize) -> Option<Held> {
+        let held = self.at_mut(place)?;
+        let dropped = held.clone();
+        held.progress = Progress::Skipped;
+        held.payload = Bytes::new();
+        self.bytes -= dropped.payload.len();
+        Some(dropped)
+    }
+
+    /// Each part starts with one refusal less than what it is a part of: it has to show by itself
+    /// that it is refused.
+    fn replace(&mut self, place: usize, parts: Vec<Bytes>) {
+        let Some(whole) = self.at_mut(place).cloned() else { return };
+        let whole_bytes = whole.payload.len();
+        let tail = self.entries.split_off(place + 1);
+        self.entries.pop_back();
+        self.messages -= 1;
+        self.bytes -= whole_bytes;
+        for payload in parts {
+            self.bytes += payload.len();
+            self.messages += 1;
+            self.entries.push_back(Entry::Message(Held {
+                payload,
+                progress: Progress::Waiting,
+                refusals: whole.refusals.saturating_sub(1),
+                ..whole.clone()
+            }));
+        }
+        self.entries.extend(tail);
+    }
+}
