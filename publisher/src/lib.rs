@@ -3,3 +3,4 @@
 //! before.
 
 pub mod delivery;
+pub mod mqtt;

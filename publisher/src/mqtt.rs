@@ -1,0 +1,386 @@
+//! The connection to the broker: a thread of its own that connects, publishes what it is told to,
+//! and says what the broker answered. It holds no message and takes no decision about one: those are
+//! delivery's.
+//!
+//! What always holds:
+//!
+//! * Every connection has a client of its own, so that nothing asked of one connection can turn up on
+//!   the next. Commands name the connection they are for; those for a former one are dropped.
+//! * Sessions are clean: what the broker has not acknowledged is sent again by delivery, not by the
+//!   MQTT library.
+//! * Only PUBACK counts, under MQTT 5 only with the reasons success and no-matching-subscribers.
+//!   Acknowledgements that came in just before a connection was lost count too.
+//! * The library's `poll` is never cancelled while a connection is wanted: it is not safe to.
+//! * Names are resolved at every attempt.
+
+mod connection;
+mod tls;
+mod trouble;
+mod version311;
+mod version5;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use shared::backoff::Backoff;
+use shared::config::{BrokerAddress, MqttVersion};
+use tokio::sync::mpsc;
+
+use crate::delivery::{Fault, Kind, Message, WINDOW_MESSAGES};
+
+pub use tls::{TlsError, TlsFiles, configure as configure_tls};
+pub use trouble::{Cause, Trouble};
+
+use connection::Ended;
+
+/// A connection attempt takes at most this long, from the name to the broker's answer.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A broker that says nothing for twice this long is gone.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// A connection that lasted this long starts the delays from the first again.
+const LASTING: Duration = Duration::from_secs(10);
+/// Commands under way to the thread: more than delivery ever has outstanding on two connections.
+const COMMANDS: usize = 4 * WINDOW_MESSAGES;
+
+/// Who to connect to, as whom, and where messages go.
+#[derive(Clone)]
+pub struct MqttSettings {
+    /// Brokers to try in turn; not empty.
+    pub brokers: Vec<BrokerAddress>,
+    /// Which version to speak.
+    pub version: MqttVersion,
+    /// How the broker knows this client; one connection at a time for each.
+    pub client_id: String,
+    /// User and password.
+    pub login: Option<Login>,
+    /// For brokers with TLS; none where no broker has it.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// What the broker publishes when this client vanishes.
+    pub will: Option<Will>,
+    /// The topic of each kind of message.
+    pub topics: Topics,
+}
+
+/// User and password for the broker.
+#[derive(Clone)]
+pub struct Login {
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// What the broker publishes when this client vanishes, QoS 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    /// Where.
+    pub topic: String,
+    /// What.
+    pub payload: String,
+    /// Whether it is kept for later subscribers.
+    pub is_retained: bool,
+}
+
+/// The topic of each kind of message; none where that kind is off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    /// Of the readings.
+    pub readings: String,
+    /// Of the summaries.
+    pub summary: Option<String>,
+    /// Of the state.
+    pub state: Option<String>,
+    /// Of availability.
+    pub availability: Option<String>,
+}
+
+impl Topics {
+    /// Where messages of this kind go.
+    pub fn of(&self, kind: Kind) -> Option<&str> {
+        match kind {
+            Kind::Readings => Some(&self.readings),
+            Kind::Summary => self.summary.as_deref(),
+            Kind::State => self.state.as_deref(),
+            Kind::Availability => self.availability.as_deref(),
+        }
+    }
+
+    fn longest(&self) -> usize {
+        [Some(&self.readings), self.summary.as_ref(), self.state.as_ref(), self.availability.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(String::len)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Publish, unless that connection is gone.
+    Publish {
+        /// On which connection.
+        connection: u64,
+        /// What.
+        message: Message,
+    },
+    /// Give that connection up, without a goodbye, so that the will is published.
+    Abandon {
+        /// Which connection.
+        connection: u64,
+        /// Why, for the [`MqttEvent::Lost`] that follows.
+        reason: String,
+    },
+    /// Say goodbye, so that the will is not published, and end the thread.
+    Finish,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum MqttEvent {
+    /// The broker has accepted a connection.
+    Connected {
+        /// Number of the connection, rising.
+        connection: u64,
+        /// `localhost:1883`.
+        broker: String,
+        /// `MQTT 5`.
+        version: &'static str,
+        /// How many unacknowledged messages the broker takes.
+        receive_maximum: u16,
+        /// The largest payload it takes, in bytes; none where it names no bound.
+        largest_payload: Option<usize>,
+    },
+    /// PUBACK with success.
+    Acknowledged {
+        /// Of which message.
+        id: u64,
+    },
+    /// PUBACK with another reason.
+    Rejected {
+        /// Of which message.
+        id: u64,
+        /// Whose fault it is.
+        fault: Fault,
+        /// The reason in words.
+        reason: String,
+    },
+    /// A connection is gone.
+    Lost(Trouble),
+    /// An attempt failed; the next follows after a pause.
+    Failed(Trouble),
+    /// The thread has ended after [`Command::Finish`].
+    Finished,
+}
+
+/// The running thread. When it is dropped the thread ends without a goodbye.
+#[derive(Debug)]
+pub struct Mqtt {
+    commands: mpsc::Sender<Command>,
+}
+
+/// The thread has ended, or does not take commands any longer.
+#[derive(Debug, thiserror::Error)]
+#[error("the thread that keeps the MQTT connection does not take commands any longer")]
+pub struct Stuck;
+
+impl Mqtt {
+    /// Starts the thread. `report` is called on it for every event, and may block to slow it down.
+    ///
+    /// # Errors
+    /// Where the system gives no thread or no event queue.
+    pub fn start(
+        settings: MqttSettings,
+        report: impl FnMut(MqttEvent) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (commands, received) = mpsc::channel(COMMANDS);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name("mqtt".to_owned()).spawn(move || {
+            let keeper = Keeper { settings, report, commands: received, connection: 0 };
+            runtime.block_on(keeper.run());
+            // Looking up a name cannot be interrupted, and must not hold up the end.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { commands })
+    }
+
+    /// Hands a command over without waiting.
+    ///
+    /// # Errors
+    /// [`Stuck`]; the command is lost.
+    pub fn tell(&self, command: Command) -> Result<(), Stuck> {
+        self.commands.try_send(command).map_err(|_| Stuck)
+    }
+}
+
+/// What the thread keeps between connections.
+struct Keeper<R> {
+    settings: MqttSettings,
+    report: R,
+    commands: mpsc::Receiver<Command>,
+    connection: u64,
+}
+
+impl<R: FnMut(MqttEvent)> Keeper<R> {
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
+        let mut turn = Turn::new(self.settings.brokers.len());
+        loop {
+            let Some(broker) = self.settings.brokers.get(turn.broker()).cloned() else { return };
+            let began = Instant::now();
+            let ended = self.connect(&broker, &mut turn).await;
+            let trouble = match ended {
+                Ended::Finished => {
+                    (self.report)(MqttEvent::Finished);
+                    return;
+                }
+                Ended::Failed(trouble) => {
+                    (self.report)(MqttEvent::Failed(trouble.clone()));
+                    trouble
+                }
+                Ended::Lost { trouble, has_acknowledged } => {
+                    if has_acknowledged || began.elapsed() >= LASTING {
+                        backoff.reset();
+                        turn.restart();
+                    }
+                    (self.report)(MqttEvent::Lost(trouble.clone()));
+                    trouble
+                }
+            };
+            tracing::debug!("{trouble}");
+            if !turn.next() {
+                continue;
+            }
+            let delay = backoff.next_delay(random());
+            if !self.pause(delay).await {
+                (self.report)(MqttEvent::Finished);
+                return;
+            }
+        }
+    }
+
+    /// One attempt, with MQTT 5 first where the version is `auto`, and the connection that comes of it.
+    async fn connect(&mut self, broker: &BrokerAddress, turn: &mut Turn) -> Ended {
+        let version = self.settings.version;
+        if version == MqttVersion::V311 || (version == MqttVersion::Auto && turn.begins_with_311()) {
+            let ended = self.keep::<version311::Version311>(broker).await;
+            if matches!(&ended, Ended::Failed(trouble) if trouble.cause == Cause::TimedOut) {
+                turn.swap_versions();
+            }
+            return ended;
+        }
+        let ended = self.keep::<version5::Version5>(broker).await;
+        let Ended::Failed(trouble) = &ended else { return ended };
+        if version != MqttVersion::Auto {
+            return ended;
+        }
+        match trouble.cause {
+            // It may not know MQTT 5: brokers that do not refuse it in words close the connection.
+            Cause::Version | Cause::Unanswered => match self.keep::<version311::Version311>(broker).await {
+                // The first answer says more than the second.
+                Ended::Failed(second) if second.cause == Cause::Unanswered => ended,
+                second => second,
+            },
+            // Or they say nothing at all, which takes too long to try both each time.
+            Cause::TimedOut => {
+                turn.swap_versions();
+                ended
+            }
+            _ => ended,
+        }
+    }
+
+    async fn keep<P: connection::Protocol>(&mut self, broker: &BrokerAddress) -> Ended {
+        self.connection += 1;
+        connection::keep::<P>(
+            &self.settings,
+            broker,
+            self.connection,
+            &mut self.commands,
+            &mut self.report,
+        )
+        .await
+    }
+
+    /// False where the thread is to end.
+    async fn pause(&mut self, delay: Duration) -> bool {
+        let pause = tokio::time::sleep(delay);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => return true,
+                command = self.commands.recv() => match command {
+                    Some(Command::Finish) | None => return false,
+                    Some(Command::Publish { .. } | Command::Abandon { .. }) => {}
+                },
+            }
+        }
+    }
+}
+
+/// Whose turn it is among the brokers, and which version to begin with.
+struct Turn {
+    brokers: usize,
+    broker: usize,
+    tried: usize,
+    begins_with_311: bool,
+}
+
+impl Turn {
+    fn new(brokers: usize) -> Self {
+        Self { brokers, broker: 0, tried: 0, begins_with_311: false }
+    }
+
+    fn broker(&self) -> usize {
+        self.broker
+    }
+
+    fn begins_with_311(&self) -> bool {
+        self.begins_with_311
+    }
+
+    fn swap_versions(&mut self) {
+        self.begins_with_311 = !self.begins_with_311;
+    }
+
+    /// After a connection that did its work the first broker of the list is the first choice again.
+    fn restart(&mut self) {
+        self.broker = self.brokers.saturating_sub(1);
+        self.tried = self.brokers.saturating_sub(1);
+        self.begins_with_311 = false;
+    }
+
+    /// Goes on to the next broker. True where all have been tried and a pause is due.
+    fn next(&mut self) -> bool {
+        self.broker = (self.broker + 1) % self.brokers.max(1);
+        self.tried += 1;
+        if self.tried >= self.brokers {
+            self.tried = 0;
+            return true;
+        }
+        false
+    }
+}
+
+/// Randomness for jitter: the standard library's hasher seeds itself from the system.
+fn random() -> u32 {
+    use std::hash::{BuildHasher, Hasher};
+    let hash = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    (hash >> 32) as u32
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! What went wrong with a connection, in words that a user can act on.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use shared::config::BrokerAddress;
+
+use super::connection::address;
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The broker as configured.
+    pub broker: String,
+    /// What it is about.
+    pub cause: Cause,
+    /// What happened and what to do, without the broker's name.
+    pub words: String,
+}
+
+/// What a trouble is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The broker does not speak this version of MQTT.
+    Version,
+    /// The broker closed the connection before it answered, or answered what cannot be read.
+    Unanswered,
+    /// User, password or permission.
+    Credentials,
+    /// Certificates.
+    Tls,
+    /// The name, the network, the port.
+    Unreachable,
+    /// No answer in time.
+    TimedOut,
+    /// Anything else.
+    Other,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.broker, self.words)
+    }
+}
+
+impl Trouble {
+    pub(super) fn new(broker: &BrokerAddress, cause: Cause, words: impl Into<String>) -> Self {
+        Self { broker: address(broker), cause, words: words.into() }
+    }
+
+    pub(super) fn other(broker: &BrokerAddress, words: impl Into<String>) -> Self {
+        Self::new(broker, Cause::Other, words)
+    }
+
+    /// The user name or password was refused.
+    pub(super) fn credentials(broker: &BrokerAddress, has_login: bool) -> Self {
+        let words = if has_login {
+            "the broker does not accept the user name or password: check mqtt.cred_file"
+        } else {
+            "the broker wants a user name and password: name a file with both as mqtt.cred_file"
+        };
+        Self::new(broker, Cause::Credentials, words)
+    }
+
+    /// The broker knows who this is, or does not want to, and says no.
+    pub(super) fn not_authorized(broker: &BrokerAddress, has_login: bool) -> Self {
+        let words = if has_login {
+            "the broker does not authorize this client: check user and password in mqtt.cred_file, \
+             and what the broker allows this user"
+        } else {
+            "the broker does not authorize clients without a user name and password: name a file with \
+             both as mqtt.cred_file"
+        };
+        Self::new(broker, Cause::Credentials, words)
+    }
+
+    /// What the library says, found out by what lies under it.
+    pub(super) fn from_error(broker: &BrokerAddress, error: &(dyn Error + 'static)) -> Self {
+        if let Some(error) = find::<rustls::Error>(error) {
+            return Self::new(broker, Cause::Tls, tls_words(error));
+        }
+        match find_io(error) {
+            Some(error) => Self::from_io(broker, error),
+            None => Self::other(broker, error.to_string()),
+        }
+    }
+
+    fn from_io(broker: &BrokerAddress, error: &io::Error) -> Self {
+        let words = error.to_string();
+        if words.contains("lookup address") || words.contains("resolve") {
+            let words = format!(
+                "no host named {} is known (mqtt.address): check the name, and that this machine has a \
+                 name server ({words})",
+                broker.host
+            );
+            return Self::new(broker, Cause::Unreachable, words);
+        }
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::new(
+                broker,
+                Cause::Unreachable,
+                "the connection was refused: check that the broker runs and listens on this port (mqtt.address)",
+            ),
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                Self::new(broker, Cause::Unreachable, format!("there is no way to the broker: {words}"))
+            }
+            io::ErrorKind::TimedOut => Self::timed_out(broker),
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionAborted => Self::closed(broker),
+            _ => Self::other(broker, words),
+        }
+    }
+
+    /// The connection ended without a word.
+    pub(super) fn closed(broker: &BrokerAddress) -> Self {
+        let hint = if broker.is_tls {
+            "does it expect TLS on this port?"
+        } else {
+            "does it expect TLS on this port (mqtts://)?"
+        };
+        let words = format!("the broker closed the connection before it answered: {hint}");
+        Self::new(broker, Cause::Unanswered, words)
+    }
+
+    pub(super) fn timed_out(broker: &BrokerAddress) -> Self {
+        let seconds = super::CONNECT_TIMEOUT.as_secs();
+        Self::new(
+            broker,
+            Cause::TimedOut,
+            format!("no answer within {seconds} s: check the address and any firewall on the way (mqtt.address)"),
+        )
+    }
+
+    /// The same, of a connection that had been accepted.
+    pub(super) fn after_greeting(mut self) -> Self {
+        match self.cause {
+            Cause::Unanswered => "the broker closed the connection".clone_into(&mut self.words),
+            Cause::TimedOut => "the broker takes no more data".clone_into(&mut self.words),
+            _ => {}
+        }
+        self
+    }
+}
+
+fn tls_words(error: &rustls::Error) -> String {
+    use rustls::CertificateError;
+    match error {
+        rustls::Error::InvalidCertificate(reason) => match reason {
+            CertificateError::UnknownIssuer => {
+                "TLS: the broker's certificate was issued by an authority that is not trusted here: name \
+                 that authority's certificate as mqtt.ca_file"
+                    .to_owned()
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "TLS: the broker's certificate has expired, or this machine's clock is wrong".to_owned()
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "TLS: the broker's certificate is not valid yet, or this machine's clock is wrong".to_owned()
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "TLS: the broker's certificate is for another name than the one in mqtt.address".to_owned()
+            }
+            other => format!("TLS: the broker's certificate is not accepted: {other}"),
+        },
+        rustls::Error::AlertReceived(alert) => format!(
+            "TLS: the broker refuses the connection ({alert:?}): check mqtt.client_cert_file and \
+             mqtt.client_key_file"
+        ),
+        rustls::Error::InvalidMessage(_) => {
+            "TLS: the broker does not speak TLS on this port: use mqtt:// or the broker's TLS port".to_owned()
+        }
+        other => format!("TLS: {other}"),
+    }
+}
+
+/// The first error of this type in the chain of sources, looking into I/O errors as well, which hide
+/// what they wrap.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn find_io<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    find::<io::Error>(error)
+}
