@@ -3,4 +3,6 @@
 //! before.
 
 pub mod delivery;
+mod jitter;
 pub mod mqtt;
+pub mod source;

@@ -262,7 +262,7 @@ impl<R: FnMut(MqttEvent)> Keeper<R> {
             if !turn.next() {
                 continue;
             }
-            let delay = backoff.next_delay(random());
+            let delay = backoff.next_delay(crate::jitter::random());
             if !self.pause(delay).await {
                 (self.report)(MqttEvent::Finished);
                 return;
@@ -371,13 +371,6 @@ impl Turn {
         }
         false
     }
-}
-
-/// Randomness for jitter: the standard library's hasher seeds itself from the system.
-fn random() -> u32 {
-    use std::hash::{BuildHasher, Hasher};
-    let hash = std::collections::hash_map::RandomState::new().build_hasher().finish();
-    (hash >> 32) as u32
 }
 
 #[cfg(test)]
