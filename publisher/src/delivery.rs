@@ -330,7 +330,9 @@ impl Delivery {
 
     /// Whether every message sent on the present connection has been acknowledged.
     pub fn is_quiet(&self) -> bool {
-        self.connection.as_ref().is_none_or(|connection| connection.in_flight.is_empty())
+        self.connection
+            .as_ref()
+            .is_none_or(|connection| connection.in_flight.is_empty())
     }
 
     /// Payload bytes held.
@@ -346,16 +348,25 @@ impl Delivery {
     /// When [`Event::Tick`] is due at the latest.
     pub fn deadline(&self) -> Option<Duration> {
         let connection = self.connection.as_ref()?;
-        [connection.timeout(), self.held_until].into_iter().flatten().min()
+        [connection.timeout(), self.held_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes an event that happened at `now` (any clock that does not jump) and appends what to do.
     pub fn handle(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
         match event {
-            Event::Readings { payload, last_sequence } => {
+            Event::Readings {
+                payload,
+                last_sequence,
+            } => {
                 self.window.push(Kind::Readings, payload, last_sequence);
             }
-            Event::Summary { payload, last_sequence } => {
+            Event::Summary {
+                payload,
+                last_sequence,
+            } => {
                 self.window.push(Kind::Summary, payload, last_sequence);
             }
             Event::Closed { last_sequence } => self.window.close(last_sequence),
@@ -365,7 +376,10 @@ impl Delivery {
                 self.window.forget_ends();
                 self.state.highest = 0;
             }
-            Event::Connected { receive_maximum, largest_payload } => {
+            Event::Connected {
+                receive_maximum,
+                largest_payload,
+            } => {
                 self.forget_connection();
                 self.connection = Some(Connection::new(now, receive_maximum, largest_payload));
             }
@@ -403,8 +417,12 @@ impl Delivery {
     }
 
     fn acknowledged(&mut self, now: Duration, id: u64) {
-        let Some(connection) = &mut self.connection else { return };
-        let Some(kind) = connection.done(now, id) else { return };
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let Some(kind) = connection.done(now, id) else {
+            return;
+        };
         self.counts.acknowledged += 1;
         self.named_beside_window.retain(|named| *named != kind);
         match kind {
@@ -416,17 +434,22 @@ impl Delivery {
                 }
             }
             Kind::Readings | Kind::Summary => {
-                let Some(place) = self.window.place_of(id) else { return };
+                let Some(place) = self.window.place_of(id) else {
+                    return;
+                };
                 let sequence = self.window.acknowledge(place);
-                self.counts.last_acknowledged_sequence =
-                    self.counts.last_acknowledged_sequence.max(sequence);
+                self.counts.last_acknowledged_sequence = self.counts.last_acknowledged_sequence.max(sequence);
             }
         }
     }
 
     fn rejected(&mut self, now: Duration, id: u64, fault: Fault, reason: &str, actions: &mut Vec<Action>) {
-        let Some(connection) = &mut self.connection else { return };
-        let Some(kind) = connection.done(now, id) else { return };
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let Some(kind) = connection.done(now, id) else {
+            return;
+        };
         match kind {
             // These hold nothing up: the next ones are tried in their time.
             Kind::Availability => {
@@ -438,7 +461,9 @@ impl Delivery {
                 self.name_beside_window(kind, reason, actions);
             }
             Kind::Readings | Kind::Summary => {
-                let Some(place) = self.window.place_of(id) else { return };
+                let Some(place) = self.window.place_of(id) else {
+                    return;
+                };
                 if let Some(held) = self.window.at_mut(place) {
                     held.progress = Progress::Waiting;
                 }
@@ -456,7 +481,9 @@ impl Delivery {
 
     /// The connection is gone, whoever ended it.
     fn lost(&mut self, fault: Fault, reason: &str, actions: &mut Vec<Action>) {
-        let Some(connection) = &self.connection else { return };
+        let Some(connection) = &self.connection else {
+            return;
+        };
         let mut outstanding = connection.in_flight.iter().filter(|sent| !sent.is_done);
         let first = outstanding.next().map(|sent| (sent.id, sent.kind));
         let is_alone = outstanding.next().is_none();
@@ -486,13 +513,18 @@ impl Delivery {
     fn name_beside_window(&mut self, kind: Kind, reason: &str, actions: &mut Vec<Action>) {
         if !self.named_beside_window.contains(&kind) {
             self.named_beside_window.push(kind);
-            actions.push(Action::Notice(Notice::Unpublished { kind, reason: reason.to_owned() }));
+            actions.push(Action::Notice(Notice::Unpublished {
+                kind,
+                reason: reason.to_owned(),
+            }));
         }
     }
 
     /// A message was refused while it alone can have been the reason.
     fn refused(&mut self, place: usize, fault: Fault, reason: &str, actions: &mut Vec<Action>) {
-        let Some(held) = self.window.at_mut(place) else { return };
+        let Some(held) = self.window.at_mut(place) else {
+            return;
+        };
         held.refusals += 1;
         let is_decided = held.refusals >= REFUSALS_BEFORE_SKIP;
         if !held.is_named {
@@ -536,8 +568,11 @@ impl Delivery {
         if self.held_until.is_some_and(|until| until <= now) {
             self.held_until = None;
         }
-        let is_overdue =
-            self.connection.as_ref().and_then(Connection::timeout).is_some_and(|deadline| deadline <= now);
+        let is_overdue = self
+            .connection
+            .as_ref()
+            .and_then(Connection::timeout)
+            .is_some_and(|deadline| deadline <= now);
         if is_overdue {
             let seconds = ACKNOWLEDGEMENT_TIMEOUT.as_secs();
             actions.push(Action::Disconnect {
@@ -557,8 +592,14 @@ impl Delivery {
 
     /// Sends what may be sent: availability, then the newest state, then the window in order.
     fn send(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        let Some(connection) = &mut self.connection else { return };
-        let bound = if self.losses >= LOSSES_BEFORE_ONE { 1 } else { WINDOW_MESSAGES };
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let bound = if self.losses >= LOSSES_BEFORE_ONE {
+            1
+        } else {
+            WINDOW_MESSAGES
+        };
         let bound = bound.min(connection.receive_maximum);
 
         let is_online = self.is_meter_online && !self.is_finishing;
@@ -569,7 +610,11 @@ impl Delivery {
             let payload = Bytes::from_static(if is_online { b"online" } else { b"offline" });
             let id = connection.sent(now, &mut self.next_id, Kind::Availability, payload.len());
             connection.availability = Some((is_online, Some(id)));
-            actions.push(Action::Publish(Message { id, kind: Kind::Availability, payload }));
+            actions.push(Action::Publish(Message {
+                id,
+                kind: Kind::Availability,
+                payload,
+            }));
         }
         if self.is_finishing || self.held_until.is_some_and(|until| until > now) {
             return;
@@ -578,11 +623,17 @@ impl Delivery {
             if let Some((sequence, payload)) = self.state.waiting.take() {
                 let id = connection.sent(now, &mut self.next_id, Kind::State, payload.len());
                 self.state.sent = Some((id, sequence, payload.clone()));
-                actions.push(Action::Publish(Message { id, kind: Kind::State, payload }));
+                actions.push(Action::Publish(Message {
+                    id,
+                    kind: Kind::State,
+                    payload,
+                }));
             }
         }
         while let Some(connection) = &mut self.connection {
-            let Some((place, held)) = self.window.first_waiting() else { break };
+            let Some((place, held)) = self.window.first_waiting() else {
+                break;
+            };
             let size = held.payload.len();
             if connection.in_flight.len() >= bound
                 || (connection.bytes > 0 && connection.bytes + size > WINDOW_BYTES)
@@ -611,7 +662,9 @@ impl Delivery {
 
     /// A message that cannot be cut is larger than the broker takes. True where it was passed over.
     fn too_large(&mut self, place: usize, largest: usize, actions: &mut Vec<Action>) -> bool {
-        let Some(held) = self.window.at_mut(place) else { return false };
+        let Some(held) = self.window.at_mut(place) else {
+            return false;
+        };
         let reason = format!("the broker takes payloads of at most {largest} bytes");
         if self.settings.on_rejected == OnTrouble::Skip {
             self.counts.skipped += 1;
@@ -656,13 +709,22 @@ impl Connection {
         let id = *next_id;
         *next_id += 1;
         self.bytes += bytes;
-        self.in_flight.push_back(InFlight { id, kind, bytes, sent_at: now, is_done: false });
+        self.in_flight.push_back(InFlight {
+            id,
+            kind,
+            bytes,
+            sent_at: now,
+            is_done: false,
+        });
         id
     }
 
     /// The broker has answered to this message. None where it is not outstanding on this connection.
     fn done(&mut self, now: Duration, id: u64) -> Option<Kind> {
-        let sent = self.in_flight.iter_mut().find(|sent| sent.id == id && !sent.is_done)?;
+        let sent = self
+            .in_flight
+            .iter_mut()
+            .find(|sent| sent.id == id && !sent.is_done)?;
         sent.is_done = true;
         self.bytes -= sent.bytes;
         let kind = sent.kind;

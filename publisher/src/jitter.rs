@@ -3,6 +3,6 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Uniform over all of `u32`: the standard library seeds its hasher from the system.
-pub fn random() -> u32 {
+pub(crate) fn random() -> u32 {
     (RandomState::new().build_hasher().finish() >> 32) as u32
 }

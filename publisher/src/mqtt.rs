@@ -76,7 +76,9 @@ pub struct Login {
 
 impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Login")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,12 +118,17 @@ impl Topics {
     }
 
     fn longest(&self) -> usize {
-        [Some(&self.readings), self.summary.as_ref(), self.state.as_ref(), self.availability.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(String::len)
-            .max()
-            .unwrap_or(0)
+        [
+            Some(&self.readings),
+            self.summary.as_ref(),
+            self.state.as_ref(),
+            self.availability.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        .map(String::len)
+        .max()
+        .unwrap_or(0)
     }
 }
 
@@ -205,9 +212,16 @@ impl Mqtt {
         report: impl FnMut(MqttEvent) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (commands, received) = mpsc::channel(COMMANDS);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         thread::Builder::new().name("mqtt".to_owned()).spawn(move || {
-            let keeper = Keeper { settings, report, commands: received, connection: 0 };
+            let keeper = Keeper {
+                settings,
+                report,
+                commands: received,
+                connection: 0,
+            };
             runtime.block_on(keeper.run());
             // Looking up a name cannot be interrupted, and must not hold up the end.
             runtime.shutdown_background();
@@ -237,7 +251,9 @@ impl<R: FnMut(MqttEvent)> Keeper<R> {
         let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
         let mut turn = Turn::new(self.settings.brokers.len());
         loop {
-            let Some(broker) = self.settings.brokers.get(turn.broker()).cloned() else { return };
+            let Some(broker) = self.settings.brokers.get(turn.broker()).cloned() else {
+                return;
+            };
             let began = Instant::now();
             let ended = self.connect(&broker, &mut turn).await;
             let trouble = match ended {
@@ -249,7 +265,10 @@ impl<R: FnMut(MqttEvent)> Keeper<R> {
                     (self.report)(MqttEvent::Failed(trouble.clone()));
                     trouble
                 }
-                Ended::Lost { trouble, has_acknowledged } => {
+                Ended::Lost {
+                    trouble,
+                    has_acknowledged,
+                } => {
                     if has_acknowledged || began.elapsed() >= LASTING {
                         backoff.reset();
                         turn.restart();
@@ -281,7 +300,9 @@ impl<R: FnMut(MqttEvent)> Keeper<R> {
             return ended;
         }
         let ended = self.keep::<version5::Version5>(broker).await;
-        let Ended::Failed(trouble) = &ended else { return ended };
+        let Ended::Failed(trouble) = &ended else {
+            return ended;
+        };
         if version != MqttVersion::Auto {
             return ended;
         }
@@ -339,7 +360,12 @@ struct Turn {
 
 impl Turn {
     fn new(brokers: usize) -> Self {
-        Self { brokers, broker: 0, tried: 0, begins_with_311: false }
+        Self {
+            brokers,
+            broker: 0,
+            tried: 0,
+            begins_with_311: false,
+        }
     }
 
     fn broker(&self) -> usize {

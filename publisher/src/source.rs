@@ -141,7 +141,13 @@ impl Source {
     ) -> std::io::Result<Self> {
         let (commands, received) = sync_channel(COMMANDS);
         thread::Builder::new().name("source".to_owned()).spawn(move || {
-            Keeper { settings, report, commands: received, session: 0 }.run();
+            Keeper {
+                settings,
+                report,
+                commands: received,
+                session: 0,
+            }
+            .run();
         })?;
         Ok(Self { commands })
     }
@@ -207,9 +213,10 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
         let before = match opened.cursor {
             0 => None,
             cursor => match client.read(cursor, 1, Duration::ZERO)? {
-                Batch::Records { records, .. } => {
-                    records.into_iter().next().filter(|record| record.sequence == cursor)
-                }
+                Batch::Records { records, .. } => records
+                    .into_iter()
+                    .next()
+                    .filter(|record| record.sequence == cursor),
                 Batch::Idle { .. } => None,
             },
         };
@@ -297,7 +304,10 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
     fn pause(&self, delay: Duration) -> bool {
         let until = Instant::now() + delay;
         loop {
-            match self.commands.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match self
+                .commands
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
                 Ok(SourceCommand::Finish) | Err(RecvTimeoutError::Disconnected) => return false,
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => return true,

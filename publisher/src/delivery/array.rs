@@ -42,7 +42,11 @@ fn objects(payload: &[u8]) -> Vec<Range<usize>> {
             _ => {}
         }
     }
-    if payload.first() == Some(&b'[') && depth == 0 { found } else { Vec::new() }
+    if payload.first() == Some(&b'[') && depth == 0 {
+        found
+    } else {
+        Vec::new()
+    }
 }
 
 /// How many objects the array holds; 0 where it is not an array of objects.

@@ -96,7 +96,11 @@ impl Broker {
             Kind::State => {
                 let text = String::from_utf8_lossy(&message.payload).into_owned();
                 let sequence = text.parse().expect("the model's state is a number");
-                assert!(sequence >= self.newest_state, "state {sequence} after {}", self.newest_state);
+                assert!(
+                    sequence >= self.newest_state,
+                    "state {sequence} after {}",
+                    self.newest_state
+                );
                 self.newest_state = sequence;
             }
             Kind::Availability => {}
@@ -141,7 +145,11 @@ impl Simulation {
         for action in actions {
             match action {
                 Action::Publish(message) => {
-                    assert!(self.is_connected, "seed {}: published without a connection", self.seed);
+                    assert!(
+                        self.is_connected,
+                        "seed {}: published without a connection",
+                        self.seed
+                    );
                     self.broker.on_the_wire.push_back(message);
                 }
                 Action::Commit { sequence } => self.commit(sequence),
@@ -151,7 +159,11 @@ impl Simulation {
                 }
                 Action::Notice(Notice::Refused { .. }) => self.reached.note("message named"),
                 Action::Notice(notice) => {
-                    assert!(matches!(notice, Notice::Unpublished { .. }), "seed {}: {notice:?}", self.seed);
+                    assert!(
+                        matches!(notice, Notice::Unpublished { .. }),
+                        "seed {}: {notice:?}",
+                        self.seed
+                    );
                 }
             }
         }
@@ -165,11 +177,19 @@ impl Simulation {
 
     /// Nothing is committed that the broker has not taken.
     fn commit(&mut self, sequence: u64) {
-        assert!(sequence > self.cursor, "seed {}: cursor moved back to {sequence}", self.seed);
+        assert!(
+            sequence > self.cursor,
+            "seed {}: cursor moved back to {sequence}",
+            self.seed
+        );
         for number in self.cursor + 1..=sequence {
             for (kind, payload) in interval(number) {
                 let is_held = self.broker.is_known.contains_key(&payload) || self.is_held_in_parts(&payload);
-                assert!(is_held, "seed {}: {kind:?} of interval {number} was committed, not taken", self.seed);
+                assert!(
+                    is_held,
+                    "seed {}: {kind:?} of interval {number} was committed, not taken",
+                    self.seed
+                );
             }
         }
         self.cursor = sequence;
@@ -180,7 +200,10 @@ impl Simulation {
         let text = String::from_utf8_lossy(payload).into_owned();
         text.trim_matches(['[', ']']).split_inclusive('}').all(|reading| {
             let reading = reading.trim_start_matches(',');
-            self.broker.received.iter().any(|taken| String::from_utf8_lossy(taken).contains(reading))
+            self.broker
+                .received
+                .iter()
+                .any(|taken| String::from_utf8_lossy(taken).contains(reading))
         })
     }
 
@@ -208,21 +231,36 @@ impl Simulation {
                 let payload = payload.clone();
                 self.next_message += 1;
                 self.handle(match kind {
-                    Kind::Readings => Event::Readings { payload, last_sequence: number },
-                    _ => Event::Summary { payload, last_sequence: number },
+                    Kind::Readings => Event::Readings {
+                        payload,
+                        last_sequence: number,
+                    },
+                    _ => Event::Summary {
+                        payload,
+                        last_sequence: number,
+                    },
                 });
             }
             None => {
                 self.next_message = 0;
                 self.next_interval += 1;
-                self.handle(Event::Closed { last_sequence: number });
-                self.handle(Event::State { payload: Bytes::from(number.to_string()), sequence: number });
+                self.handle(Event::Closed {
+                    last_sequence: number,
+                });
+                self.handle(Event::State {
+                    payload: Bytes::from(number.to_string()),
+                    sequence: number,
+                });
             }
         }
     }
 
     fn connect(&mut self) {
-        let receive_maximum = if self.random.one_in(3) { 1 + self.random.below(5) as u16 } else { u16::MAX };
+        let receive_maximum = if self.random.one_in(3) {
+            1 + self.random.below(5) as u16
+        } else {
+            u16::MAX
+        };
         let largest_payload = if self.random.one_in(5) {
             self.reached.note("small payloads only");
             Some(60)
@@ -230,17 +268,30 @@ impl Simulation {
             None
         };
         self.is_connected = true;
-        self.handle(Event::Connected { receive_maximum, largest_payload });
+        self.handle(Event::Connected {
+            receive_maximum,
+            largest_payload,
+        });
     }
 
     /// One message arrives at the broker.
     fn arrive(&mut self) {
-        let Some(message) = self.broker.on_the_wire.pop_front() else { return };
+        let Some(message) = self.broker.on_the_wire.pop_front() else {
+            return;
+        };
         if self.broker.rejects_until > self.now {
             self.reached.note("message rejected");
             self.had_rejections = true;
-            let fault = if self.random.one_in(2) { Fault::Standing } else { Fault::Message };
-            self.handle(Event::Rejected { id: message.id, fault, reason: "no".to_owned() });
+            let fault = if self.random.one_in(2) {
+                Fault::Standing
+            } else {
+                Fault::Message
+            };
+            self.handle(Event::Rejected {
+                id: message.id,
+                fault,
+                reason: "no".to_owned(),
+            });
             return;
         }
         self.broker.take(&message);
@@ -284,7 +335,9 @@ impl Simulation {
             19 if self.is_connected && self.random.one_in(2) => {
                 self.reached.note("connection cut");
                 self.cut();
-                self.handle(Event::Disconnected { reason: "cut".to_owned() });
+                self.handle(Event::Disconnected {
+                    reason: "cut".to_owned(),
+                });
             }
             20 if self.is_connected && self.random.one_in(4) => {
                 self.reached.note("broker silent");
@@ -328,7 +381,10 @@ impl Simulation {
             self.now += Duration::from_millis(100);
             if !self.is_connected {
                 self.is_connected = true;
-                self.handle(Event::Connected { receive_maximum: 20, largest_payload: None });
+                self.handle(Event::Connected {
+                    receive_maximum: 20,
+                    largest_payload: None,
+                });
             }
             self.offer();
             self.arrive();
@@ -339,9 +395,13 @@ impl Simulation {
 
     fn check(&self) {
         let seed = self.seed;
-        assert!(self.delivery.is_idle(), "seed {seed}: messages are held after the last commit");
-        let expected: Vec<Bytes> =
-            (1..=INTERVALS).flat_map(|number| interval(number).into_iter().map(|(_, payload)| payload)).collect();
+        assert!(
+            self.delivery.is_idle(),
+            "seed {seed}: messages are held after the last commit"
+        );
+        let expected: Vec<Bytes> = (1..=INTERVALS)
+            .flat_map(|number| interval(number).into_iter().map(|(_, payload)| payload))
+            .collect();
         let readings = |messages: &[Bytes]| -> Vec<String> {
             let mut known = std::collections::BTreeSet::new();
             messages
@@ -363,12 +423,18 @@ impl Simulation {
             taken.sort();
             produced.sort();
         }
-        assert_eq!(taken, produced, "seed {seed}: what the broker holds, in order of first reception");
+        assert_eq!(
+            taken, produced,
+            "seed {seed}: what the broker holds, in order of first reception"
+        );
     }
 }
 
 fn settings() -> Settings {
-    Settings { has_availability: true, on_rejected: OnTrouble::Wait }
+    Settings {
+        has_availability: true,
+        on_rejected: OnTrouble::Wait,
+    }
 }
 
 #[test]
@@ -384,7 +450,11 @@ fn nothing_is_lost_whatever_the_broker_does() {
         for _ in 0..1_500 {
             simulation.faulty_step();
         }
-        simulation.reached.note(if simulation.cursor < INTERVALS { "lag to heal" } else { "no lag to heal" });
+        simulation.reached.note(if simulation.cursor < INTERVALS {
+            "lag to heal"
+        } else {
+            "no lag to heal"
+        });
         simulation.heal();
         simulation.check();
         for (fault, count) in &simulation.reached.counts {
@@ -409,6 +479,10 @@ fn nothing_is_lost_whatever_the_broker_does() {
         "small payloads only",
     ] {
         let count = reached.counts.get(fault).copied().unwrap_or(0);
-        assert!(count >= 20, "{fault} was reached {count} times: {:?}", reached.counts);
+        assert!(
+            count >= 20,
+            "{fault} was reached {count} times: {:?}",
+            reached.counts
+        );
     }
 }

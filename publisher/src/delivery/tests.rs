@@ -19,15 +19,25 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::with(Settings { has_availability: false, on_rejected: OnTrouble::Wait })
+        Self::with(Settings {
+            has_availability: false,
+            on_rejected: OnTrouble::Wait,
+        })
     }
 
     fn with(settings: Settings) -> Self {
-        Self { delivery: Delivery::new(settings), now: START, actions: Vec::new() }
+        Self {
+            delivery: Delivery::new(settings),
+            now: START,
+            actions: Vec::new(),
+        }
     }
 
     fn skipping() -> Self {
-        Self::with(Settings { has_availability: false, on_rejected: OnTrouble::Skip })
+        Self::with(Settings {
+            has_availability: false,
+            on_rejected: OnTrouble::Skip,
+        })
     }
 
     fn handle(&mut self, event: Event) -> &mut Self {
@@ -36,7 +46,10 @@ impl Bench {
     }
 
     fn readings(&mut self, last_sequence: u64, payload: &str) -> &mut Self {
-        self.handle(Event::Readings { payload: Bytes::copy_from_slice(payload.as_bytes()), last_sequence })
+        self.handle(Event::Readings {
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+            last_sequence,
+        })
     }
 
     /// An interval of one message with its end.
@@ -50,11 +63,16 @@ impl Bench {
     }
 
     fn connect_with(&mut self, receive_maximum: u16, largest_payload: Option<usize>) -> &mut Self {
-        self.handle(Event::Connected { receive_maximum, largest_payload })
+        self.handle(Event::Connected {
+            receive_maximum,
+            largest_payload,
+        })
     }
 
     fn disconnect(&mut self) -> &mut Self {
-        self.handle(Event::Disconnected { reason: "the broker closed the connection".to_owned() })
+        self.handle(Event::Disconnected {
+            reason: "the broker closed the connection".to_owned(),
+        })
     }
 
     fn acknowledge(&mut self, id: u64) -> &mut Self {
@@ -62,7 +80,11 @@ impl Bench {
     }
 
     fn reject(&mut self, id: u64, fault: Fault) -> &mut Self {
-        self.handle(Event::Rejected { id, fault, reason: "no".to_owned() })
+        self.handle(Event::Rejected {
+            id,
+            fault,
+            reason: "no".to_owned(),
+        })
     }
 
     fn wait(&mut self, seconds: u64) -> &mut Self {
@@ -120,7 +142,12 @@ fn payloads(published: &[(u64, String)]) -> Vec<&str> {
 #[test]
 fn nothing_is_sent_or_committed_without_a_connection() {
     let mut bench = Bench::new();
-    bench.interval(1).interval(2).acknowledge(1).wait(100).disconnect();
+    bench
+        .interval(1)
+        .interval(2)
+        .acknowledge(1)
+        .wait(100)
+        .disconnect();
     assert_eq!(bench.take(), []);
     assert!(!bench.delivery.is_idle());
     assert_eq!(bench.delivery.deadline(), None);
@@ -146,7 +173,10 @@ fn an_open_interval_is_not_committed_however_much_of_it_is_acknowledged() {
     bench.connect().readings(50, "[{}]").acknowledge(1);
     assert_eq!(bench.committed(), NONE);
     bench.readings(60, "[{},{}]");
-    bench.handle(Event::Summary { payload: Bytes::from_static(b"{}"), last_sequence: 60 });
+    bench.handle(Event::Summary {
+        payload: Bytes::from_static(b"{}"),
+        last_sequence: 60,
+    });
     bench.handle(Event::Closed { last_sequence: 60 });
     bench.take();
     bench.acknowledge(2);
@@ -177,7 +207,11 @@ fn unknown_repeated_and_late_acknowledgements_change_nothing() {
     bench.disconnect().connect();
     assert_eq!(payloads(&bench.published()), ["[{\"Sequence\":2}]"]);
     bench.acknowledge(2);
-    assert_eq!(bench.committed(), NONE, "2 was its id on the connection that is gone");
+    assert_eq!(
+        bench.committed(),
+        NONE,
+        "2 was its id on the connection that is gone"
+    );
     bench.acknowledge(3);
     assert_eq!(bench.committed(), [2]);
 }
@@ -189,7 +223,10 @@ fn what_was_not_acknowledged_is_sent_again_in_order_byte_for_byte() {
     let first = bench.published();
     bench.acknowledge(first[1].0).disconnect().interval(4).connect();
     let again = bench.published();
-    assert_eq!(payloads(&again), [first[0].1.as_str(), first[2].1.as_str(), "[{\"Sequence\":4}]"]);
+    assert_eq!(
+        payloads(&again),
+        [first[0].1.as_str(), first[2].1.as_str(), "[{\"Sequence\":4}]"]
+    );
     assert!(again.iter().all(|(id, _)| *id > 3), "an id is never given twice");
 }
 
@@ -247,7 +284,10 @@ fn sixty_seconds_without_any_acknowledgement_are_a_lost_connection() {
     assert_eq!(bench.take(), []);
     bench.acknowledge(1);
     assert_eq!(bench.committed(), [1]);
-    assert_eq!(bench.delivery.deadline(), Some(bench.now + ACKNOWLEDGEMENT_TIMEOUT));
+    assert_eq!(
+        bench.delivery.deadline(),
+        Some(bench.now + ACKNOWLEDGEMENT_TIMEOUT)
+    );
     bench.wait(59);
     assert_eq!(bench.take(), []);
     bench.wait(1);
@@ -285,7 +325,11 @@ fn connections_lost_with_nothing_outstanding_or_with_progress_do_not_narrow_the_
     bench.acknowledge(1).disconnect().connect();
     assert_eq!(bench.published().len(), 1);
     bench.interval(3).disconnect().connect();
-    assert_eq!(bench.published().len(), 3, "2 and 3 once more, after 3 for the first time");
+    assert_eq!(
+        bench.published().len(),
+        3,
+        "2 and 3 once more, after 3 for the first time"
+    );
 }
 
 #[test]
@@ -293,11 +337,22 @@ fn the_message_a_broker_hangs_up_on_is_named_once_and_waited_for() {
     let mut bench = Bench::new();
     bench.interval(5).interval(6);
     bench.lose_a_connection().lose_a_connection();
-    assert_eq!(bench.notices(), [], "any of the messages could have been the reason");
+    assert_eq!(
+        bench.notices(),
+        [],
+        "any of the messages could have been the reason"
+    );
     bench.lose_a_connection();
     let notices = bench.notices();
     assert!(
-        matches!(&notices[..], [Notice::Refused { kind: Kind::Readings, last_sequence: 5, .. }]),
+        matches!(
+            &notices[..],
+            [Notice::Refused {
+                kind: Kind::Readings,
+                last_sequence: 5,
+                ..
+            }]
+        ),
         "{notices:?}"
     );
     for _ in 0..20 {
@@ -312,7 +367,9 @@ fn the_message_a_broker_hangs_up_on_is_named_once_and_waited_for() {
 fn skip_halves_an_array_down_to_the_reading_that_is_refused() {
     let readings: Vec<String> = (1..=8).map(|n| format!("{{\"n\":{n}}}")).collect();
     let mut bench = Bench::skipping();
-    bench.readings(8, &format!("[{}]", readings.join(","))).handle(Event::Closed { last_sequence: 8 });
+    bench
+        .readings(8, &format!("[{}]", readings.join(",")))
+        .handle(Event::Closed { last_sequence: 8 });
     let mut taken = Vec::new();
     let mut skipped = Vec::new();
     for _ in 0..60 {
@@ -337,7 +394,10 @@ fn skip_halves_an_array_down_to_the_reading_that_is_refused() {
         }
         bench.disconnect();
     }
-    assert_eq!(taken.join("").replace("][", ","), "[{\"n\":1},{\"n\":2},{\"n\":3},{\"n\":4},{\"n\":5},{\"n\":7},{\"n\":8}]");
+    assert_eq!(
+        taken.join("").replace("][", ","),
+        "[{\"n\":1},{\"n\":2},{\"n\":3},{\"n\":4},{\"n\":5},{\"n\":7},{\"n\":8}]"
+    );
     assert_eq!(skipped, [9], "the size of one reading in its array");
     assert_eq!(bench.delivery.counts().skipped, 1);
     assert!(bench.delivery.is_idle());
@@ -349,10 +409,16 @@ fn a_rejected_message_is_tried_again_alone_after_a_pause_and_never_committed() {
     bench.connect().interval(1).interval(2);
     bench.take();
     bench.reject(1, Fault::Standing);
-    assert!(matches!(&bench.take()[..], [Action::Notice(Notice::Refused { last_sequence: 1, .. })]));
+    assert!(matches!(
+        &bench.take()[..],
+        [Action::Notice(Notice::Refused { last_sequence: 1, .. })]
+    ));
     bench.acknowledge(2);
     assert_eq!(bench.take(), [], "2 waits for 1");
-    assert_eq!(bench.delivery.deadline(), Some(bench.now + Duration::from_secs(1)));
+    assert_eq!(
+        bench.delivery.deadline(),
+        Some(bench.now + Duration::from_secs(1))
+    );
     bench.wait(1);
     let again = bench.published();
     assert_eq!(payloads(&again), ["[{\"Sequence\":1}]"]);
@@ -365,7 +431,10 @@ fn a_rejected_message_is_tried_again_alone_after_a_pause_and_never_committed() {
     assert_eq!(payloads(&again), ["[{\"Sequence\":1}]"]);
     bench.acknowledge(again[0].0);
     let actions = bench.take();
-    assert!(matches!(&actions[..], [Action::Commit { sequence: 2 }, Action::Publish(_)]), "{actions:?}");
+    assert!(
+        matches!(&actions[..], [Action::Commit { sequence: 2 }, Action::Publish(_)]),
+        "{actions:?}"
+    );
 }
 
 #[test]
@@ -381,7 +450,10 @@ fn skip_passes_over_a_rejected_message_and_commits_what_is_behind_it() {
     assert!(
         matches!(
             &actions[..],
-            [Action::Notice(Notice::Skipped { last_sequence: 1, .. }), Action::Commit { sequence: 2 }]
+            [
+                Action::Notice(Notice::Skipped { last_sequence: 1, .. }),
+                Action::Commit { sequence: 2 }
+            ]
         ),
         "{actions:?}"
     );
@@ -415,7 +487,10 @@ fn skipping_stops_where_nothing_at_all_is_taken() {
         bench.lose_a_connection();
         notices.extend(bench.notices());
     }
-    let stopped = notices.iter().filter(|notice| **notice == Notice::SkippingStopped).count();
+    let stopped = notices
+        .iter()
+        .filter(|notice| **notice == Notice::SkippingStopped)
+        .count();
     assert_eq!(stopped, 1);
     assert_eq!(bench.delivery.counts().skipped, u64::from(SKIPS_WITHOUT_PROGRESS));
     bench.connect();
@@ -426,7 +501,9 @@ fn skipping_stops_where_nothing_at_all_is_taken() {
 fn an_array_larger_than_the_broker_takes_is_cut_between_readings() {
     let mut bench = Bench::new();
     let payload = "[{\"n\":1},{\"n\":2},{\"n\":3}]";
-    bench.readings(3, payload).handle(Event::Closed { last_sequence: 3 });
+    bench
+        .readings(3, payload)
+        .handle(Event::Closed { last_sequence: 3 });
     bench.connect_with(10, Some(18));
     let parts = bench.published();
     assert_eq!(payloads(&parts), ["[{\"n\":1},{\"n\":2}]", "[{\"n\":3}]"]);
@@ -439,23 +516,37 @@ fn an_array_larger_than_the_broker_takes_is_cut_between_readings() {
 #[test]
 fn what_is_too_large_and_cannot_be_cut_is_waited_for_or_passed_over() {
     let mut bench = Bench::new();
-    bench.readings(1, "[{\"n\":1111111}]").handle(Event::Closed { last_sequence: 1 }).interval(2);
+    bench
+        .readings(1, "[{\"n\":1111111}]")
+        .handle(Event::Closed { last_sequence: 1 })
+        .interval(2);
     bench.connect_with(10, Some(10)).wait(1);
-    assert!(matches!(&bench.take()[..], [Action::Notice(Notice::Refused { last_sequence: 1, .. })]));
+    assert!(matches!(
+        &bench.take()[..],
+        [Action::Notice(Notice::Refused { last_sequence: 1, .. })]
+    ));
     bench.disconnect().connect();
     assert_eq!(bench.published().len(), 2, "another broker takes it");
 
     let mut bench = Bench::skipping();
-    bench.readings(1, "[{\"n\":1111111}]").handle(Event::Closed { last_sequence: 1 });
+    bench
+        .readings(1, "[{\"n\":1111111}]")
+        .handle(Event::Closed { last_sequence: 1 });
     bench.connect_with(10, Some(10));
     assert!(matches!(
         &bench.take()[..],
-        [Action::Notice(Notice::Skipped { last_sequence: 1, .. }), Action::Commit { sequence: 1 }]
+        [
+            Action::Notice(Notice::Skipped { last_sequence: 1, .. }),
+            Action::Commit { sequence: 1 }
+        ]
     ));
 }
 
 fn state(sequence: u64) -> Event {
-    Event::State { payload: Bytes::from(format!("{{\"sequence\":{sequence}}}")), sequence }
+    Event::State {
+        payload: Bytes::from(format!("{{\"sequence\":{sequence}}}")),
+        sequence,
+    }
 }
 
 #[test]
@@ -463,19 +554,34 @@ fn a_state_is_never_older_than_one_already_sent() {
     let mut bench = Bench::new();
     bench.connect().handle(state(100));
     assert_eq!(bench.published(), [(1, "{\"sequence\":100}".to_owned())]);
-    bench.handle(state(60)).acknowledge(1).handle(state(99)).handle(state(100));
+    bench
+        .handle(state(60))
+        .acknowledge(1)
+        .handle(state(99))
+        .handle(state(100));
     assert_eq!(bench.published(), []);
     bench.handle(state(101)).handle(state(102)).handle(state(103));
-    assert_eq!(payloads(&bench.published()), ["{\"sequence\":101}"], "one at a time");
+    assert_eq!(
+        payloads(&bench.published()),
+        ["{\"sequence\":101}"],
+        "one at a time"
+    );
     bench.acknowledge(2);
-    assert_eq!(payloads(&bench.published()), ["{\"sequence\":103}"], "and the newest next");
+    assert_eq!(
+        payloads(&bench.published()),
+        ["{\"sequence\":103}"],
+        "and the newest next"
+    );
 }
 
 #[test]
 fn a_state_under_way_when_the_connection_goes_is_sent_again_unless_there_is_a_newer_one() {
     let mut bench = Bench::new();
     bench.connect().handle(state(1)).disconnect().connect();
-    assert_eq!(payloads(&bench.published()), ["{\"sequence\":1}", "{\"sequence\":1}"]);
+    assert_eq!(
+        payloads(&bench.published()),
+        ["{\"sequence\":1}", "{\"sequence\":1}"]
+    );
     bench.disconnect().handle(state(2)).connect();
     assert_eq!(payloads(&bench.published()), ["{\"sequence\":2}"]);
 }
@@ -501,7 +607,13 @@ fn states_hold_up_no_commit_and_a_refused_one_is_named_once() {
     assert!(
         matches!(
             &actions[..],
-            [Action::Notice(Notice::Unpublished { kind: Kind::State, .. }), Action::Commit { sequence: 1 }]
+            [
+                Action::Notice(Notice::Unpublished {
+                    kind: Kind::State,
+                    ..
+                }),
+                Action::Commit { sequence: 1 }
+            ]
         ),
         "{actions:?}"
     );
@@ -522,7 +634,10 @@ fn a_state_that_the_broker_hangs_up_on_does_not_stop_the_backlog() {
 }
 
 fn with_availability() -> Bench {
-    Bench::with(Settings { has_availability: true, on_rejected: OnTrouble::Wait })
+    Bench::with(Settings {
+        has_availability: true,
+        on_rejected: OnTrouble::Wait,
+    })
 }
 
 #[test]
@@ -534,13 +649,20 @@ fn availability_is_said_first_on_every_connection_and_follows_the_meter() {
     assert_eq!(bench.take(), [], "the first word is still under way");
     bench.acknowledge(1);
     assert_eq!(payloads(&bench.published()), ["offline"]);
-    bench.handle(Event::Meter { is_online: false }).acknowledge(3).acknowledge(2);
+    bench
+        .handle(Event::Meter { is_online: false })
+        .acknowledge(3)
+        .acknowledge(2);
     assert_eq!(bench.committed(), [1]);
     bench.handle(Event::Meter { is_online: true });
     assert_eq!(payloads(&bench.published()), ["online"]);
     bench.handle(Event::Meter { is_online: false }).disconnect();
     bench.connect();
-    assert_eq!(payloads(&bench.published()), ["offline"], "not what was so before");
+    assert_eq!(
+        payloads(&bench.published()),
+        ["offline"],
+        "not what was so before"
+    );
 }
 
 #[test]
@@ -559,9 +681,18 @@ fn at_the_end_offline_is_said_and_nothing_else_sent() {
 #[test]
 fn what_a_former_queue_gave_is_delivered_but_not_committed_to_the_new_one() {
     let mut bench = Bench::new();
-    bench.interval(900).handle(state(900)).handle(Event::NewQueue).interval(1).handle(state(1)).connect();
+    bench
+        .interval(900)
+        .handle(state(900))
+        .handle(Event::NewQueue)
+        .interval(1)
+        .handle(state(1))
+        .connect();
     let published = bench.published();
-    assert_eq!(payloads(&published), ["{\"sequence\":1}", "[{\"Sequence\":900}]", "[{\"Sequence\":1}]"]);
+    assert_eq!(
+        payloads(&published),
+        ["{\"sequence\":1}", "[{\"Sequence\":900}]", "[{\"Sequence\":1}]"]
+    );
     bench.acknowledge(2);
     assert_eq!(bench.committed(), NONE);
     bench.acknowledge(3);

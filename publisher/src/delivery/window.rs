@@ -92,10 +92,13 @@ impl Window {
 
     /// The first message that is still to be sent, with its place.
     pub(super) fn first_waiting(&self) -> Option<(usize, &Held)> {
-        self.entries.iter().enumerate().find_map(|(place, entry)| match entry {
-            Entry::Message(held) if held.progress == Progress::Waiting => Some((place, held)),
-            _ => None,
-        })
+        self.entries
+            .iter()
+            .enumerate()
+            .find_map(|(place, entry)| match entry {
+                Entry::Message(held) if held.progress == Progress::Waiting => Some((place, held)),
+                _ => None,
+            })
     }
 
     pub(super) fn at_mut(&mut self, place: usize) -> Option<&mut Held> {
@@ -114,7 +117,9 @@ impl Window {
 
     /// The broker has it: its payload is not needed any longer.
     pub(super) fn acknowledge(&mut self, place: usize) -> Option<u64> {
-        let Some(Entry::Message(held)) = self.entries.get_mut(place) else { return None };
+        let Some(Entry::Message(held)) = self.entries.get_mut(place) else {
+            return None;
+        };
         held.progress = Progress::Acknowledged;
         self.bytes -= held.payload.len();
         held.payload = Bytes::new();
@@ -134,7 +139,10 @@ impl Window {
 
     /// Takes what is done with off the front.
     pub(super) fn advance(&mut self) -> Advanced {
-        let mut advanced = Advanced { acknowledged: 0, end: None };
+        let mut advanced = Advanced {
+            acknowledged: 0,
+            end: None,
+        };
         while let Some(entry) = self.entries.front() {
             match entry {
                 Entry::Closed { last_sequence } => advanced.end = Some(*last_sequence),
@@ -162,22 +170,30 @@ impl Window {
     /// Puts two arrays of half its readings in the place of a message. False where it holds fewer
     /// than two readings.
     pub(super) fn halve(&mut self, place: usize) -> bool {
-        let Some(held) = self.at_mut(place) else { return false };
+        let Some(held) = self.at_mut(place) else {
+            return false;
+        };
         if held.kind != Kind::Readings {
             return false;
         }
-        let Some((left, right)) = array::halve(&held.payload) else { return false };
+        let Some((left, right)) = array::halve(&held.payload) else {
+            return false;
+        };
         self.replace(place, vec![left, right]);
         true
     }
 
     /// Puts arrays of at most `bound` bytes in the place of a message. False where that cannot be.
     pub(super) fn split(&mut self, place: usize, bound: usize) -> bool {
-        let Some(held) = self.at_mut(place) else { return false };
+        let Some(held) = self.at_mut(place) else {
+            return false;
+        };
         if held.kind != Kind::Readings {
             return false;
         }
-        let Some(parts) = array::split(&held.payload, bound) else { return false };
+        let Some(parts) = array::split(&held.payload, bound) else {
+            return false;
+        };
         self.replace(place, parts);
         true
     }
@@ -195,7 +211,9 @@ impl Window {
     /// Each part starts with one refusal less than what it is a part of: it has to show by itself
     /// that it is refused.
     fn replace(&mut self, place: usize, parts: Vec<Bytes>) {
-        let Some(whole) = self.at_mut(place).cloned() else { return };
+        let Some(whole) = self.at_mut(place).cloned() else {
+            return;
+        };
         let whole_bytes = whole.payload.len();
         let tail = self.entries.split_off(place + 1);
         self.entries.pop_back();

@@ -49,11 +49,17 @@ pub(super) trait Protocol {
 #[derive(Debug)]
 pub(super) enum Happening {
     /// The broker accepted it.
-    Greeted { receive_maximum: u16, largest_packet: Option<u32> },
+    Greeted {
+        receive_maximum: u16,
+        largest_packet: Option<u32>,
+    },
     /// The next of the queued messages has been given a packet id and written.
     Sent { packet_id: u16 },
     /// PUBACK.
-    Answered { packet_id: u16, verdict: Result<(), (Fault, String)> },
+    Answered {
+        packet_id: u16,
+        verdict: Result<(), (Fault, String)>,
+    },
     /// The goodbye has been written.
     SaidGoodbye,
     /// Nothing of interest, such as a ping.
@@ -65,7 +71,10 @@ pub(super) enum Ended {
     /// It never began.
     Failed(Trouble),
     /// It was there and is gone.
-    Lost { trouble: Trouble, has_acknowledged: bool },
+    Lost {
+        trouble: Trouble,
+        has_acknowledged: bool,
+    },
     /// As wanted.
     Finished,
 }
@@ -123,7 +132,11 @@ pub(super) async fn keep<P: Protocol>(
                 for happening in P::leftovers(&mut connection) {
                     life.take(happening, report);
                 }
-                return if goodbye_until.is_some() { Ended::Finished } else { life.lost(trouble) };
+                return if goodbye_until.is_some() {
+                    Ended::Finished
+                } else {
+                    life.lost(trouble)
+                };
             }
         }
     }
@@ -171,7 +184,10 @@ impl<'a> Life<'a> {
 
     fn take(&mut self, happening: Happening, report: &mut impl FnMut(MqttEvent)) {
         match happening {
-            Happening::Greeted { receive_maximum, largest_packet } => {
+            Happening::Greeted {
+                receive_maximum,
+                largest_packet,
+            } => {
                 self.is_greeted = true;
                 // What a PUBLISH needs beside its payload: a header of at most five bytes, the topic
                 // with its length, the packet id, and under MQTT 5 the length of no properties.
@@ -181,8 +197,11 @@ impl<'a> Life<'a> {
                     broker: address(self.broker),
                     version: self.version,
                     receive_maximum: receive_maximum.min(WINDOW_MESSAGES as u16),
-                    largest_payload: largest_packet
-                        .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX).saturating_sub(overhead)),
+                    largest_payload: largest_packet.map(|bytes| {
+                        usize::try_from(bytes)
+                            .unwrap_or(usize::MAX)
+                            .saturating_sub(overhead)
+                    }),
                 });
             }
             Happening::Sent { packet_id } => {
@@ -192,7 +211,10 @@ impl<'a> Life<'a> {
             }
             Happening::Answered { packet_id, verdict } => {
                 let Some(id) = self.sent.remove(&packet_id) else {
-                    tracing::debug!("{}: PUBACK of unknown packet id {packet_id}", address(self.broker));
+                    tracing::debug!(
+                        "{}: PUBACK of unknown packet id {packet_id}",
+                        address(self.broker)
+                    );
                     return;
                 };
                 match verdict {
@@ -209,7 +231,10 @@ impl<'a> Life<'a> {
 
     fn lost(&self, trouble: Trouble) -> Ended {
         if self.is_greeted {
-            Ended::Lost { trouble: trouble.after_greeting(), has_acknowledged: self.has_acknowledged }
+            Ended::Lost {
+                trouble: trouble.after_greeting(),
+                has_acknowledged: self.has_acknowledged,
+            }
         } else {
             Ended::Failed(trouble)
         }

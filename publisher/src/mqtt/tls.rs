@@ -77,7 +77,9 @@ pub fn configure(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
             let chain = certificates("mqtt.client_cert_file", certificate)?;
             let key = PrivateKeyDer::from_pem_file(key)
                 .map_err(|error| file_error("mqtt.client_key_file", key, &error))?;
-            builder.with_client_auth_cert(chain, key).map_err(TlsError::Client)?
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(TlsError::Client)?
         }
         (None, None) => builder.with_no_client_auth(),
         (Some(_), None) => {
@@ -113,7 +115,11 @@ fn platform() -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        let reason = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+        let reason = found
+            .errors
+            .first()
+            .map(|error| format!(" ({error})"))
+            .unwrap_or_default();
         return Err(TlsError::NoPlatformRoots { reason });
     }
     Ok(roots)
@@ -140,5 +146,9 @@ fn file_error(key: &'static str, path: &Path, error: &rustls::pki_types::pem::Er
         Error::NoItemsFound => "holds no key in PEM form (-----BEGIN PRIVATE KEY-----)".to_owned(),
         other => format!("is not valid PEM: {other:?}"),
     };
-    TlsError::File { key, path: path.display().to_string(), reason }
+    TlsError::File {
+        key,
+        path: path.display().to_string(),
+        reason,
+    }
 }

@@ -46,7 +46,11 @@ impl fmt::Display for Trouble {
 
 impl Trouble {
     pub(super) fn new(broker: &BrokerAddress, cause: Cause, words: impl Into<String>) -> Self {
-        Self { broker: address(broker), cause, words: words.into() }
+        Self {
+            broker: address(broker),
+            cause,
+            words: words.into(),
+        }
     }
 
     pub(super) fn other(broker: &BrokerAddress, words: impl Into<String>) -> Self {
@@ -102,9 +106,11 @@ impl Trouble {
                 Cause::Unreachable,
                 "the connection was refused: check that the broker runs and listens on this port (mqtt.address)",
             ),
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                Self::new(broker, Cause::Unreachable, format!("there is no way to the broker: {words}"))
-            }
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Self::new(
+                broker,
+                Cause::Unreachable,
+                format!("there is no way to the broker: {words}"),
+            ),
             io::ErrorKind::TimedOut => Self::timed_out(broker),
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe
@@ -130,7 +136,9 @@ impl Trouble {
         Self::new(
             broker,
             Cause::TimedOut,
-            format!("no answer within {seconds} s: check the address and any firewall on the way (mqtt.address)"),
+            format!(
+                "no answer within {seconds} s: check the address and any firewall on the way (mqtt.address)"
+            ),
         )
     }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions,
-    NetworkOptions, Outgoing, Packet, QoS, StateError, TlsConfiguration, Transport,
+    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, NetworkOptions,
+    Outgoing, Packet, QoS, StateError, TlsConfiguration, Transport,
 };
 use shared::config::BrokerAddress;
 
@@ -43,7 +43,12 @@ impl Protocol for Version311 {
             options.set_credentials(&login.user, &login.password);
         }
         if let Some(will) = &settings.will {
-            let will = LastWill::new(&will.topic, will.payload.as_str(), QoS::AtLeastOnce, will.is_retained);
+            let will = LastWill::new(
+                &will.topic,
+                will.payload.as_str(),
+                QoS::AtLeastOnce,
+                will.is_retained,
+            );
             options.set_last_will(will);
         }
         if let (true, Some(tls)) = (broker.is_tls, &settings.tls) {
@@ -54,7 +59,14 @@ impl Protocol for Version311 {
         network.set_tcp_nodelay(true);
         network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
         events.set_network_options(network);
-        (client, Self { events, broker: broker.clone(), has_login: settings.login.is_some() })
+        (
+            client,
+            Self {
+                events,
+                broker: broker.clone(),
+                has_login: settings.login.is_some(),
+            },
+        )
     }
 
     async fn poll(connection: &mut Self) -> Result<Happening, Trouble> {
@@ -65,11 +77,20 @@ impl Protocol for Version311 {
     }
 
     fn leftovers(connection: &mut Self) -> Vec<Happening> {
-        connection.events.state.events.drain(..).map(|event| happening(&event)).collect()
+        connection
+            .events
+            .state
+            .events
+            .drain(..)
+            .map(|event| happening(&event))
+            .collect()
     }
 
     async fn publish(client: &AsyncClient, topic: &str, is_retained: bool, payload: Bytes) -> bool {
-        client.publish_bytes(topic, QoS::AtLeastOnce, is_retained, payload).await.is_ok()
+        client
+            .publish_bytes(topic, QoS::AtLeastOnce, is_retained, payload)
+            .await
+            .is_ok()
     }
 
     fn say_goodbye(client: &AsyncClient) -> bool {
@@ -97,9 +118,11 @@ impl Version311 {
                 ConnectReturnCode::Success => Trouble::other(broker, "refused without a reason"),
             },
             ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => Trouble::timed_out(broker),
-            ConnectionError::NotConnAck(_) => {
-                Trouble::new(broker, Cause::Unanswered, "what answers there is not an MQTT broker")
-            }
+            ConnectionError::NotConnAck(_) => Trouble::new(
+                broker,
+                Cause::Unanswered,
+                "what answers there is not an MQTT broker",
+            ),
             ConnectionError::MqttState(StateError::ConnectionAborted) => Trouble::closed(broker),
             ConnectionError::MqttState(StateError::AwaitPingResp) => {
                 Trouble::other(broker, "the broker does not answer any longer")
@@ -108,9 +131,11 @@ impl Version311 {
                 broker,
                 format!("the broker acknowledged packet id {packet_id}, which was not outstanding"),
             ),
-            ConnectionError::MqttState(StateError::Deserialization(error)) if !is_io(error) => {
-                Trouble::new(broker, Cause::Unanswered, format!("the broker sent what is not MQTT 3.1.1: {error}"))
-            }
+            ConnectionError::MqttState(StateError::Deserialization(error)) if !is_io(error) => Trouble::new(
+                broker,
+                Cause::Unanswered,
+                format!("the broker sent what is not MQTT 3.1.1: {error}"),
+            ),
             other => Trouble::from_error(broker, other),
         }
     }
@@ -122,11 +147,17 @@ fn is_io(error: &rumqttc::mqttbytes::Error) -> bool {
 
 fn happening(event: &Event) -> Happening {
     match event {
-        Event::Incoming(Packet::ConnAck(_)) => {
-            Happening::Greeted { receive_maximum: u16::MAX, largest_packet: None }
-        }
-        Event::Incoming(Packet::PubAck(ack)) => Happening::Answered { packet_id: ack.pkid, verdict: Ok(()) },
-        Event::Outgoing(Outgoing::Publish(packet_id)) => Happening::Sent { packet_id: *packet_id },
+        Event::Incoming(Packet::ConnAck(_)) => Happening::Greeted {
+            receive_maximum: u16::MAX,
+            largest_packet: None,
+        },
+        Event::Incoming(Packet::PubAck(ack)) => Happening::Answered {
+            packet_id: ack.pkid,
+            verdict: Ok(()),
+        },
+        Event::Outgoing(Outgoing::Publish(packet_id)) => Happening::Sent {
+            packet_id: *packet_id,
+        },
         Event::Outgoing(Outgoing::Disconnect) => Happening::SaidGoodbye,
         _ => Happening::Nothing,
     }

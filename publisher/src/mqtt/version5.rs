@@ -61,7 +61,14 @@ impl Protocol for Version5 {
             options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.clone())));
         }
         let (client, events) = AsyncClient::new(options, REQUESTS);
-        (client, Self { events, broker: broker.clone(), has_login: settings.login.is_some() })
+        (
+            client,
+            Self {
+                events,
+                broker: broker.clone(),
+                has_login: settings.login.is_some(),
+            },
+        )
     }
 
     async fn poll(connection: &mut Self) -> Result<Happening, Trouble> {
@@ -79,11 +86,20 @@ impl Protocol for Version5 {
     }
 
     fn leftovers(connection: &mut Self) -> Vec<Happening> {
-        connection.events.state.events.drain(..).map(|event| happening(&event)).collect()
+        connection
+            .events
+            .state
+            .events
+            .drain(..)
+            .map(|event| happening(&event))
+            .collect()
     }
 
     async fn publish(client: &AsyncClient, topic: &str, is_retained: bool, payload: Bytes) -> bool {
-        client.publish(topic, QoS::AtLeastOnce, is_retained, payload).await.is_ok()
+        client
+            .publish(topic, QoS::AtLeastOnce, is_retained, payload)
+            .await
+            .is_ok()
     }
 
     fn say_goodbye(client: &AsyncClient) -> bool {
@@ -98,9 +114,11 @@ impl Version5 {
             ConnectionError::ConnectionRefused(code)
             | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => self.refused(*code),
             ConnectionError::Timeout(_) => Trouble::timed_out(broker),
-            ConnectionError::NotConnAck(_) => {
-                Trouble::new(broker, Cause::Unanswered, "what answers there is not an MQTT broker")
-            }
+            ConnectionError::NotConnAck(_) => Trouble::new(
+                broker,
+                Cause::Unanswered,
+                "what answers there is not an MQTT broker",
+            ),
             ConnectionError::MqttState(StateError::ConnectionAborted) => Trouble::closed(broker),
             ConnectionError::MqttState(StateError::AwaitPingResp) => {
                 Trouble::other(broker, "the broker does not answer any longer")
@@ -109,16 +127,27 @@ impl Version5 {
                 broker,
                 format!("the broker acknowledged packet id {packet_id}, which was not outstanding"),
             ),
-            ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
-                let said = reason_string.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
-                Trouble::other(broker, format!("the broker ended the connection: {}{said}", goodbye(*reason_code)))
+            ConnectionError::MqttState(StateError::ServerDisconnect {
+                reason_code,
+                reason_string,
+            }) => {
+                let said = reason_string
+                    .as_ref()
+                    .map(|text| format!(" ({text})"))
+                    .unwrap_or_default();
+                Trouble::other(
+                    broker,
+                    format!("the broker ended the connection: {}{said}", goodbye(*reason_code)),
+                )
             }
             // Its source is not told by rumqttc: look into it here.
             ConnectionError::MqttState(StateError::Deserialization(error)) => match error {
                 rumqttc::v5::mqttbytes::Error::Io(error) => Trouble::from_error(broker, error),
-                other => {
-                    Trouble::new(broker, Cause::Unanswered, format!("the broker sent what is not MQTT 5: {other}"))
-                }
+                other => Trouble::new(
+                    broker,
+                    Cause::Unanswered,
+                    format!("the broker sent what is not MQTT 5: {other}"),
+                ),
             },
             other => Trouble::from_error(broker, other),
         }
@@ -128,7 +157,11 @@ impl Version5 {
         let broker = &self.broker;
         match code {
             ConnectReturnCode::UnsupportedProtocolVersion | ConnectReturnCode::RefusedProtocolVersion => {
-                Trouble::new(broker, Cause::Version, "the broker does not speak MQTT 5: set mqtt.version")
+                Trouble::new(
+                    broker,
+                    Cause::Version,
+                    "the broker does not speak MQTT 5: set mqtt.version",
+                )
             }
             ConnectReturnCode::BadUserNamePassword => Trouble::credentials(broker, self.has_login),
             ConnectReturnCode::NotAuthorized => Trouble::not_authorized(broker, self.has_login),
@@ -150,9 +183,10 @@ impl Version5 {
                 broker,
                 "the broker keeps no retained messages: leave out mqtt.state_topic and mqtt.availability_topic",
             ),
-            ConnectReturnCode::QoSNotSupported => {
-                Trouble::other(broker, "the broker does not support QoS 1, without which nothing is acknowledged")
-            }
+            ConnectReturnCode::QoSNotSupported => Trouble::other(
+                broker,
+                "the broker does not support QoS 1, without which nothing is acknowledged",
+            ),
             ConnectReturnCode::UseAnotherServer | ConnectReturnCode::ServerMoved => {
                 Trouble::other(broker, "the broker says to use another one: change mqtt.address")
             }
@@ -170,10 +204,13 @@ fn happening(event: &Event) -> Happening {
                 largest_packet: properties.and_then(|known| known.max_packet_size),
             }
         }
-        Event::Incoming(Packet::PubAck(ack)) => {
-            Happening::Answered { packet_id: ack.pkid, verdict: verdict(ack) }
-        }
-        Event::Outgoing(Outgoing::Publish(packet_id)) => Happening::Sent { packet_id: *packet_id },
+        Event::Incoming(Packet::PubAck(ack)) => Happening::Answered {
+            packet_id: ack.pkid,
+            verdict: verdict(ack),
+        },
+        Event::Outgoing(Outgoing::Publish(packet_id)) => Happening::Sent {
+            packet_id: *packet_id,
+        },
         Event::Outgoing(Outgoing::Disconnect) => Happening::SaidGoodbye,
         _ => Happening::Nothing,
     }
@@ -191,8 +228,14 @@ fn verdict(ack: &PubAck) -> Result<(), (Fault, String)> {
         PubAckReason::QuotaExceeded => (Fault::Standing, "quota exceeded"),
         PubAckReason::PayloadFormatInvalid => (Fault::Message, "payload format invalid"),
     };
-    let said = ack.properties.as_ref().and_then(|known| known.reason_string.as_deref());
-    Err((fault, said.map_or_else(|| words.to_owned(), |said| format!("{words} ({said})"))))
+    let said = ack
+        .properties
+        .as_ref()
+        .and_then(|known| known.reason_string.as_deref());
+    Err((
+        fault,
+        said.map_or_else(|| words.to_owned(), |said| format!("{words} ({said})")),
+    ))
 }
 
 fn goodbye(code: DisconnectReasonCode) -> String {
