@@ -3,5 +3,7 @@
 //!
 //! * [`bench`]: the bench itself holds: brokers, proxy, subscriber and meters do what the other tests
 //!   take for granted.
+//! * [`containers`]: the images and compositions in a real engine; `tests/containers` runs these.
 
 mod bench;
+mod containers;

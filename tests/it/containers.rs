@@ -1,0 +1,728 @@
+//! The images and compositions in a real engine, as a user would run them. They need one, the images,
+//! and root to look into the containers from outside: `tests/containers` sees to that and runs these.
+//!
+//! * [`images`]: what an image promises, whatever runs in it.
+//! * [`hardening`]: what a container may not do.
+//! * [`delivery`]: nothing is lost while containers and the broker are stopped, killed and made anew.
+//! * [`secrets`]: the broker's password comes as a secret and shows nowhere.
+//! * [`files`]: what the files themselves must agree on; needs no engine.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::deadline::wait_for;
+use tests::folder::Folder;
+use tests::ports;
+use tests::process::{Ran, run};
+
+/// Long enough for an engine to make, start or stop containers on a busy machine.
+const A_WHILE: Duration = Duration::from_secs(120);
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn docker(arguments: &[&str]) -> Ran {
+    run(Command::new("docker").args(arguments), b"", A_WHILE)
+}
+
+fn inspect(name: &str) -> Value {
+    docker(&["inspect", name]).done().json()[0].clone()
+}
+
+/// A composition under a name of its own, taken down with its volumes at the end.
+struct Composition {
+    name: String,
+    files: Vec<PathBuf>,
+    /// The broker's port on this machine.
+    port: u16,
+    _folder: Folder,
+}
+
+impl Composition {
+    /// Brings up `compose/<file>` for each, and over them what `further` says in compose's language.
+    fn up(files: &[&str], further: &str) -> Self {
+        Self::up_with(files, further, |_| {})
+    }
+
+    fn up_with(files: &[&str], further: &str, prepare: impl FnOnce(&Folder)) -> Self {
+        let port = ports::free();
+        let folder = Folder::new();
+        prepare(&folder);
+        let further = further.replace("FOLDER", &folder.path().display().to_string());
+        let last = folder.write("test.yml", further);
+        let mut files: Vec<PathBuf> = files
+            .iter()
+            .map(|file| root().join("compose").join(file))
+            .collect();
+        files.push(last);
+        let composition = Self {
+            name: format!("smartmeter-test-{port}"),
+            files,
+            port,
+            _folder: folder,
+        };
+        composition.compose(&["up", "-d", "--no-build"]).done();
+        composition
+    }
+
+    /// `docker compose`, or its predecessor where that is what there is.
+    fn compose(&self, arguments: &[&str]) -> Ran {
+        let program = std::env::var("SMARTMETER_COMPOSE").unwrap_or_else(|_| "docker compose".to_owned());
+        let mut words = program.split_whitespace();
+        let mut command = Command::new(words.next().expect("SMARTMETER_COMPOSE names a program"));
+        command.args(words).args(["-p", &self.name]);
+        for file in &self.files {
+            command.arg("-f").arg(file);
+        }
+        command
+            .args(arguments)
+            .env("MQTT_PORT", self.port.to_string())
+            .env("P1_DEVICE", "/dev/null");
+        run(&mut command, b"", A_WHILE)
+    }
+
+    /// The identity of a service's container.
+    fn container(&self, service: &str) -> String {
+        let id = self
+            .compose(&["ps", "-q", service])
+            .done()
+            .text()
+            .trim()
+            .to_owned();
+        assert!(!id.is_empty(), "{service} has no container");
+        id
+    }
+
+    fn inspect(&self, service: &str) -> Value {
+        inspect(&self.container(service))
+    }
+
+    /// The process that runs in a service's container, as this machine numbers it.
+    fn process(&self, service: &str) -> u64 {
+        let id = self.container(service);
+        wait_for(&format!("{service} to run"), A_WHILE, || {
+            let state = inspect(&id)["State"].clone();
+            match state["Pid"].as_u64() {
+                Some(pid) if pid != 0 && state["Running"] == true => Ok(pid),
+                _ => Err(format!("{state}\n{}", self.said(service))),
+            }
+        })
+    }
+
+    /// Runs a program in a service's container.
+    fn exec(&self, service: &str, arguments: &[&str]) -> Ran {
+        docker(&[&["exec", &self.container(service)], arguments].concat())
+    }
+
+    fn said(&self, service: &str) -> String {
+        let ran = docker(&["logs", &self.container(service)]);
+        format!("{}{}", ran.text(), ran.errors)
+    }
+
+    fn capture_status(&self) -> Result<Value, String> {
+        let ran = self.exec("capture", &["/usr/local/bin/capture", "status", "--json"]);
+        serde_json::from_slice(&ran.output).map_err(|_| format!("{}\n{}", ran.errors, self.said("capture")))
+    }
+
+    /// Highest durable sequence.
+    fn head(&self) -> u64 {
+        wait_for("capture's status", A_WHILE, || {
+            let status = self.capture_status()?;
+            status["head"].as_u64().ok_or_else(|| status.to_string())
+        })
+    }
+}
+
+impl Drop for Composition {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for service in ["capture", "publisher", "mosquitto"] {
+                let logs = self.compose(&["logs", "--no-color", "--tail", "40", service]);
+                println!("--- {service}\n{}{}", logs.text(), logs.errors);
+            }
+        }
+        self.compose(&["down", "-v", "--remove-orphans", "-t", "5"]);
+    }
+}
+
+mod images {
+    use super::*;
+
+    const IMAGES: [&str; 2] = ["capture", "publisher"];
+
+    fn image(program: &str) -> Value {
+        inspect(&format!("smartmeter-{program}"))
+    }
+
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn an_image_is_small_not_root_and_keeps_the_go_images_volume() {
+        for program in IMAGES {
+            let image = image(program);
+            let size = image["Size"].as_u64().unwrap();
+            assert!(size < 40_000_000, "{program} takes {size} bytes");
+            let config = &image["Config"];
+            let user = config["User"].as_str().unwrap();
+            assert!(
+                !user.is_empty() && !user.starts_with('0') && user != "root",
+                "{program} runs as {user:?}"
+            );
+            assert!(
+                config["Volumes"].get("/config").is_some(),
+                "{program}: {}",
+                config["Volumes"]
+            );
+            assert!(
+                config["Healthcheck"]["Test"].is_array(),
+                "{program} has no health check"
+            );
+            for label in ["title", "description", "licenses", "version", "source"] {
+                let label = format!("org.opencontainers.image.{label}");
+                assert!(
+                    config["Labels"][&label]
+                        .as_str()
+                        .is_some_and(|text| !text.is_empty()),
+                    "{program}: {label}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn the_authorities_of_the_web_are_in_the_image() {
+        let container = docker(&["create", "smartmeter-publisher"]).done().text();
+        let copied = docker(&[
+            "cp",
+            "-L",
+            &format!("{}:/etc/ssl/certs/ca-certificates.crt", container.trim()),
+            "-",
+        ]);
+        docker(&["rm", "-f", container.trim()]).done();
+        assert!(copied.done().text().contains("BEGIN CERTIFICATE"));
+    }
+
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn command_lines_of_the_go_images_users_work() {
+        let folder = Folder::new();
+        folder.write(
+            "smartmeter-reader.yml",
+            "usb: file:-\nmqtt:\n  topic: \"dev.sample.topic\"\n",
+        );
+        let config = format!("{}:/config:ro", folder.path().display());
+        for arguments in [
+            &["-config", "/config/smartmeter-reader.yml", "-interval", "7"][..],
+            &["-config=/config/smartmeter-reader.yml", "-interval=7"],
+            &["-config /config/smartmeter-reader.yml -interval 7"],
+            &["-interval", "7"],
+        ] {
+            let program = [
+                "run",
+                "--rm",
+                "--network",
+                "none",
+                "-v",
+                &config,
+                "smartmeter-publisher",
+            ];
+            let ran = docker(&[&program, arguments, &["-check"]].concat());
+            let listing = ran.text();
+            let interval = listing.lines().find(|line| line.starts_with("send_interval: 7"));
+            assert!(
+                interval.is_some_and(|line| line.contains("flag")),
+                "{arguments:?}: {listing}{}",
+                ran.errors
+            );
+            assert!(
+                listing.contains("/config/smartmeter-reader.yml"),
+                "{arguments:?}: {listing}"
+            );
+        }
+        let missing = docker(&["run", "--rm", "smartmeter-capture", "-config", "/config/none.yml"]);
+        assert_eq!(missing.code, Some(78), "{}", missing.errors);
+        let usage = docker(&["run", "--rm", "smartmeter-capture", "-no_such_flag"]);
+        assert_eq!(usage.code, Some(64), "{}", usage.errors);
+    }
+}
+
+mod hardening {
+    use super::*;
+
+    /// A field of `/proc/PID/status`.
+    fn status_field(pid: u64, field: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{field}:")));
+        line.unwrap_or_else(|| panic!("no {field} in {status}"))
+            .trim()
+            .to_owned()
+    }
+
+    fn assert_confined(composition: &Composition, service: &str) {
+        let pid = composition.process(service);
+        for field in ["CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"] {
+            assert_eq!(status_field(pid, field), "0000000000000000", "{service}: {field}");
+        }
+        assert_eq!(status_field(pid, "NoNewPrivs"), "1", "{service}");
+        let users = status_field(pid, "Uid");
+        assert!(
+            users.split_whitespace().all(|user| user == "65532"),
+            "{service} runs as {users}"
+        );
+
+        // As root, which no permission stops: only that the file system is read-only does.
+        for place in ["", "etc", "usr/local/bin", "tmp"] {
+            let path = format!("/proc/{pid}/root/{place}/written");
+            let error = fs::write(&path, "").expect_err(&path);
+            let is_stopped = matches!(
+                error.kind(),
+                std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::NotFound
+            );
+            assert!(is_stopped, "{service}: {path}: {error}");
+        }
+        let host = &composition.inspect(service)["HostConfig"];
+        assert_eq!(host["ReadonlyRootfs"], true, "{service}");
+        assert_eq!(host["Privileged"], false, "{service}");
+        assert!(
+            host["Memory"].as_u64().is_some_and(|bytes| bytes > 0),
+            "{service} has no memory limit"
+        );
+        assert!(
+            host["PidsLimit"].as_i64().is_some_and(|count| count > 0),
+            "{service} has no limit of processes"
+        );
+        assert_eq!(host["RestartPolicy"]["Name"], "unless-stopped", "{service}");
+        assert!(
+            host["LogConfig"]["Config"]["max-size"].is_string(),
+            "{service} keeps logs without end"
+        );
+    }
+
+    /// The network interfaces that a process sees.
+    fn interfaces(pid: u64) -> Vec<String> {
+        let table = fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap();
+        table
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, _)| name.trim().to_owned())
+            .collect()
+    }
+
+    /// Where something is mounted, and whether it may be written to.
+    fn mounts(pid: u64) -> BTreeMap<String, bool> {
+        let table = fs::read_to_string(format!("/proc/{pid}/mounts")).unwrap();
+        let mount = |line: &str| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            (
+                fields[1].to_owned(),
+                fields[3].split(',').any(|option| option == "rw"),
+            )
+        };
+        table.lines().map(mount).collect()
+    }
+
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn with_a_serial_meter_each_container_has_what_it_needs_and_no_more() {
+        let composition = Composition::up(&["docker-compose.yml"], "services: {}\n");
+        for service in ["capture", "publisher"] {
+            assert_confined(&composition, service);
+        }
+
+        let capture = composition.process("capture");
+        assert_eq!(interfaces(capture), ["lo"], "capture has no network");
+        assert_eq!(
+            composition.inspect("capture")["HostConfig"]["NetworkMode"],
+            "none"
+        );
+        let devices = composition.inspect("capture")["HostConfig"]["Devices"].clone();
+        assert_eq!(devices.as_array().map(Vec::len), Some(1), "{devices}");
+
+        let publisher = composition.process("publisher");
+        let devices = composition.inspect("publisher")["HostConfig"]["Devices"].clone();
+        assert!(devices.as_array().is_none_or(Vec::is_empty), "{devices}");
+        let mounts = mounts(publisher);
+        assert!(
+            !mounts.keys().any(|place| place.starts_with("/queue")),
+            "{mounts:?}"
+        );
+        assert!(!Path::new(&format!("/proc/{publisher}/root/queue")).exists());
+        assert_eq!(mounts.get("/"), Some(&false), "{mounts:?}");
+        assert_eq!(
+            mounts.get("/config/smartmeter-reader.yml"),
+            Some(&false),
+            "{mounts:?}"
+        );
+
+        // The socket is there, for the two of them alone.
+        let socket = format!("/proc/{publisher}/root/run/smartmeter-reader/queue.sock");
+        let metadata = wait_for("the socket", A_WHILE, || {
+            fs::metadata(&socket).map_err(|error| error.to_string())
+        });
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        assert_eq!(
+            (metadata.permissions().mode() & 0o777, metadata.uid()),
+            (0o660, 65532)
+        );
+    }
+
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn the_logger_alone_is_as_confined() {
+        let composition = Composition::up(&["capture-only.yml"], "services: {}\n");
+        assert_confined(&composition, "capture");
+        assert_eq!(interfaces(composition.process("capture")), ["lo"]);
+    }
+}
+
+mod delivery {
+    use std::time::Instant;
+
+    use tests::ledger::Ledger;
+    use tests::subscriber::{Received, Subscriber};
+
+    use super::*;
+
+    const TOPIC: &str = "energy/smartmeter";
+
+    fn ledger(messages: &[Received], topic: &str) -> Ledger {
+        Ledger::of(
+            messages
+                .iter()
+                .filter(|message| message.topic == topic)
+                .map(|message| message.payload.as_slice()),
+        )
+    }
+
+    /// Waits until everything up to this sequence has come.
+    fn wait_for_all(subscriber: &Subscriber, up_to: u64) -> Ledger {
+        subscriber.wait_for(&format!("every reading up to {up_to}"), A_WHILE, |messages| {
+            let ledger = ledger(messages, TOPIC);
+            let missing = ledger.missing(up_to);
+            match missing.is_empty() {
+                true => Ok(ledger),
+                false => Err(format!(
+                    "{} are missing, such as {:?}",
+                    missing.len(),
+                    &missing[..missing.len().min(5)]
+                )),
+            }
+        })
+    }
+
+    /// Stops a container as `docker stop` does, and tells how long it took and its exit code.
+    fn stop(composition: &Composition, service: &str) -> (Duration, i64) {
+        let id = composition.container(service);
+        let begun = jiff::Timestamp::now();
+        docker(&["stop", "-t", "10", &id]).done();
+        let state = inspect(&id)["State"].clone();
+        let ended: jiff::Timestamp = state["FinishedAt"].as_str().unwrap().parse().unwrap();
+        (
+            ended.duration_since(begun).unsigned_abs(),
+            state["ExitCode"].as_i64().unwrap(),
+        )
+    }
+
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn nothing_is_lost_while_broker_and_containers_come_and_go() {
+        let composition = Composition::up(&["docker-compose.yml", "demo.yml"], "services: {}\n");
+        let subscriber = Subscriber::start(composition.port, &format!("{TOPIC}/#"));
+        let head = wait_for("twelve telegrams", A_WHILE, || match composition.head() {
+            head if head >= 12 => Ok(head),
+            head => Err(format!("{head}\n{}", composition.said("capture"))),
+        });
+        wait_for_all(&subscriber, head);
+
+        // The broker away, with telegrams coming.
+        stop(&composition, "mosquitto");
+        let before = composition.head();
+        let while_away = wait_for(
+            "telegrams while the broker is away",
+            A_WHILE,
+            || match composition.head() {
+                head if head >= before + 5 => Ok(head),
+                head => Err(head.to_string()),
+            },
+        );
+        docker(&["start", &composition.container("mosquitto")]).done();
+        wait_for_all(&subscriber, while_away);
+
+        // Each stopped, which takes a second at most, and started again.
+        for service in ["publisher", "capture"] {
+            let (took, code) = stop(&composition, service);
+            assert_eq!(
+                code,
+                0,
+                "{service} ended with {code}: {}",
+                composition.said(service)
+            );
+            assert!(took < Duration::from_secs(1), "{service} took {took:?} to stop");
+            docker(&["start", &composition.container(service)]).done();
+        }
+        let head = composition.head() + 3;
+        wait_for_all(&subscriber, head);
+
+        // Each killed, and started again.
+        for service in ["publisher", "capture"] {
+            let id = composition.container(service);
+            docker(&["kill", &id]).done();
+            let code = inspect(&id)["State"]["ExitCode"].as_i64();
+            assert_eq!(code, Some(137), "{service} was not killed");
+            docker(&["start", &id]).done();
+        }
+        let head = composition.head() + 3;
+        wait_for_all(&subscriber, head);
+
+        // All made anew over the same volumes.
+        let volumes_before = composition.head();
+        composition
+            .compose(&["up", "-d", "--no-build", "--force-recreate"])
+            .done();
+        let head = wait_for(
+            "telegrams after all was made anew",
+            A_WHILE,
+            || match composition.head() {
+                head if head >= volumes_before + 5 => Ok(head),
+                head => Err(format!("{head}, before it was {volumes_before}")),
+            },
+        );
+        let ledger = wait_for_all(&subscriber, head);
+
+        // What came is what was captured: the telegrams' own CRCs, one by one.
+        let export = composition
+            .exec(
+                "capture",
+                &["/usr/local/bin/capture", "export", "--format", "jsonl"],
+            )
+            .done()
+            .text();
+        let mut compared = 0;
+        for line in export.lines() {
+            let record: Value = serde_json::from_str(line).unwrap();
+            let (sequence, telegram) = (
+                record["sequence"].as_u64().unwrap(),
+                record["telegram"].as_str().unwrap(),
+            );
+            let crc = telegram.rsplit('!').next().unwrap().trim();
+            let Some((_, reading)) = ledger.readings().iter().find(|(known, _)| *known == sequence) else {
+                continue;
+            };
+            assert_eq!(reading["Crc_string"].as_str(), Some(crc), "at {sequence}");
+            compared += 1;
+        }
+        assert!(compared >= head, "{compared} of {head} were compared");
+
+        // A replay gives the same readings again.
+        let replay = [
+            "/usr/local/bin/publisher",
+            "replay",
+            "--from",
+            "#1",
+            "--to",
+            "#20",
+            "--topic",
+            "energy/smartmeter/replayed",
+        ];
+        composition.exec("publisher", &replay).done();
+        let replayed = subscriber.wait_for("the replay", A_WHILE, |messages| {
+            let replayed = self::ledger(messages, "energy/smartmeter/replayed");
+            if replayed.missing(20).is_empty() {
+                Ok(replayed)
+            } else {
+                Err(format!("{} readings", replayed.len()))
+            }
+        });
+        for (sequence, reading) in replayed.readings() {
+            let original = ledger.readings().iter().find(|(known, _)| known == sequence);
+            assert_eq!(
+                original.map(|(_, reading)| reading),
+                Some(reading),
+                "at {sequence}"
+            );
+        }
+
+        // The shipped configuration's further topics, and the health that the engine shows.
+        for topic in [
+            "energy/smartmeter/summary",
+            "energy/smartmeter/state",
+            "energy/smartmeter/availability",
+        ] {
+            assert!(
+                subscriber.messages().iter().any(|message| message.topic == topic),
+                "nothing came on {topic}"
+            );
+        }
+        for service in ["capture", "publisher"] {
+            let started = Instant::now();
+            wait_for(&format!("{service} to be healthy"), A_WHILE, || {
+                let health = composition.inspect(service)["State"]["Health"].clone();
+                if health["Status"] == "healthy" {
+                    Ok(())
+                } else {
+                    Err(format!("{:?}: {health}", started.elapsed()))
+                }
+            });
+        }
+    }
+}
+
+mod secrets {
+    use tests::subscriber::Subscriber;
+
+    use super::*;
+
+    const PASSWORD: &str = "correct-horse-battery";
+
+    /// Over the demo: a broker that wants a password, and the credentials as compose's secret.
+    const WITH_PASSWORD: &str = "\
+services:
+  publisher:
+    environment:
+      SMARTMETER_MQTT_CRED_FILE: /run/secrets/mqtt_credentials
+    secrets: [mqtt_credentials]
+  mosquitto:
+    volumes:
+      - FOLDER/mosquitto.conf:/mosquitto/config/mosquitto.conf:ro
+      - FOLDER/passwords:/mosquitto/config/passwords:ro
+secrets:
+  mqtt_credentials:
+    file: FOLDER/mqtt.properties
+";
+
+    fn prepare(folder: &Folder) {
+        use std::os::unix::fs::PermissionsExt;
+        folder.write(
+            "mosquitto.conf",
+            "listener 1883\nallow_anonymous false\npassword_file /mosquitto/config/passwords\n",
+        );
+        let passwords = folder.write("passwords", "");
+        let mut command = Command::new("mosquitto_passwd");
+        run(
+            command.arg("-b").arg(&passwords).args(["meter", PASSWORD]),
+            b"",
+            A_WHILE,
+        )
+        .done();
+        fs::set_permissions(&passwords, fs::Permissions::from_mode(0o644)).unwrap();
+        // As compose/docker-compose.yml says: for the container's user alone.
+        let credentials = folder.write("mqtt.properties", format!("user=meter\npassword={PASSWORD}\n"));
+        std::os::unix::fs::chown(&credentials, Some(65532), None).unwrap();
+        fs::set_permissions(&credentials, fs::Permissions::from_mode(0o400)).unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn the_password_is_used_and_shows_nowhere() {
+        let files = ["docker-compose.yml", "demo.yml"];
+        let composition = Composition::up_with(&files, WITH_PASSWORD, prepare);
+        let subscriber = Subscriber::start_at(
+            "127.0.0.1",
+            composition.port,
+            "energy/smartmeter",
+            Some(("meter", PASSWORD)),
+        );
+        subscriber.wait_for(
+            "readings from a broker with a password",
+            A_WHILE,
+            |messages| match messages {
+                [] => Err(composition.said("publisher")),
+                _ => Ok(()),
+            },
+        );
+        let status = composition.exec("publisher", &["/usr/local/bin/publisher", "status", "--json"]);
+        let check = composition.exec("publisher", &["/usr/local/bin/publisher", "--check"]);
+        for (place, text) in [
+            ("publisher's log", composition.said("publisher")),
+            ("capture's log", composition.said("capture")),
+            ("docker inspect", composition.inspect("publisher").to_string()),
+            ("publisher status", status.text() + &status.errors),
+            ("publisher --check", check.text() + &check.errors),
+        ] {
+            assert!(!text.is_empty(), "{place} is empty");
+            assert!(!text.contains(PASSWORD), "{place} shows the password:\n{text}");
+        }
+        assert!(
+            !composition
+                .said("publisher")
+                .contains("every user of this machine can read it")
+        );
+    }
+}
+
+mod files {
+    use super::*;
+
+    fn read(name: &str) -> String {
+        fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The stages of a Dockerfile before the last.
+    fn stages(dockerfile: &str) -> String {
+        let begin = dockerfile.find("\nFROM ").expect("a first stage");
+        let end = dockerfile.rfind("\nFROM ").expect("a last stage");
+        assert!(begin < end, "there is but one stage");
+        dockerfile[begin..end].to_owned()
+    }
+
+    #[test]
+    fn both_images_are_built_from_the_same_layers() {
+        assert_eq!(
+            stages(&read("Dockerfile.capture")),
+            stages(&read("Dockerfile.publisher"))
+        );
+    }
+
+    #[test]
+    fn the_images_carry_the_programs_version() {
+        let version = format!(
+            "org.opencontainers.image.version=\"{}\"",
+            env!("CARGO_PKG_VERSION")
+        );
+        for name in ["Dockerfile.capture", "Dockerfile.publisher"] {
+            assert!(read(name).contains(&version), "{name} lacks {version}");
+        }
+    }
+
+    #[test]
+    fn every_base_image_is_pinned_and_known_to_the_stand_ins() {
+        let stand_ins = read("tests/base-images");
+        for name in [
+            "Dockerfile.capture",
+            "Dockerfile.publisher",
+            "compose/Dockerfile.meter",
+        ] {
+            let text = read(name);
+            let own: Vec<&str> = text
+                .lines()
+                .filter_map(|line| line.split_once(" AS ").map(|(_, stage)| stage))
+                .collect();
+            let bases = text.lines().filter_map(|line| line.strip_prefix("FROM "));
+            for base in bases.map(|line| {
+                line.split_whitespace()
+                    .find(|word| !word.starts_with("--"))
+                    .unwrap()
+            }) {
+                if own.contains(&base) {
+                    continue;
+                }
+                let (_, tag) = base
+                    .rsplit_once(':')
+                    .unwrap_or_else(|| panic!("{name}: {base} has no tag"));
+                assert_ne!(tag, "latest", "{name}");
+                assert!(
+                    stand_ins.contains(base),
+                    "{name}: tests/base-images does not know {base}"
+                );
+            }
+        }
+    }
+}
