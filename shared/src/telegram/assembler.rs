@@ -1,81 +1,62 @@
 //! Cuts a byte stream into telegrams, checks their CRC and says what it rejected, where and why.
 //!
-//! Pure: it knows no port and no clock. Any chunking of the same bytes gives the same result.
+//! Pure: it knows no port and no clock.
+//!
+//! # What always holds
+//!
+//! * Any chunking of the same bytes gives the same result, since every byte is a step of its own.
+//! * Memory is bounded by a small multiple of [`MAX_TELEGRAM_BYTES`], and time is linear in the input,
+//!   whatever the input: [`Assembler::bytes_examined`] counts.
+//! * A telegram goes out with the last byte of its line end, a frame with its last byte, except where
+//!   what is being received just then may be something better (see [`unfinished`]).
+//! * Every byte of the stream is in a telegram or in a rejected stretch, except blank lines between them.
+//!   One byte can be in both: the last of a frame, where the next telegram turns out to begin with it.
+//!
+//! # How it decides
+//!
+//! `/` at the start of a line begins a telegram, whatever came before. `!` at the start of a line, up to
+//! four hex digits and a line end end it. Where its CRC does not fit, the CRC given is run backwards over
+//! everything undecided: where the register passes its start value at what looks like an identification
+//! line, the meter stopped in the middle of a line and began again there. Telegrams without a CRC are
+//! taken to begin at the last certain identification line.
+//!
+//! The head of an encrypted frame makes a frame pending. Nothing proves a frame, so whatever is proven
+//! inside it wins: a telegram with a valid CRC, or another whole head. Only text wins without a CRC.
+
+mod ending;
+mod stretch;
+mod unfinished;
+mod x25;
 
 use std::collections::BTreeSet;
 
+pub use super::found::{Check, Found, Reason, Rejected, Telegram};
+use super::{crc16, encrypted_frame, identification, seven_bit};
 use crate::config::CrcPolicy;
+use ending::{Ending, Step};
+use stretch::Stretches;
+use unfinished::Unfinished;
+use x25::X25Meter;
 
 /// Largest telegram or encrypted frame, in bytes. The standard states none; a full text message makes
 /// more than 3 kB.
 pub const MAX_TELEGRAM_BYTES: usize = 16 * 1024;
 
-/// What was found in the stream, in the order of the stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// A valid telegram or a whole encrypted frame.
-    Telegram(Telegram),
-    /// A stretch of bytes that is none.
-    Rejected(Rejected),
-}
+/// What is shorter is not believed to be a telegram inside a frame by being text alone: ciphertext holds
+/// short stretches of text, but none of this length.
+const MIN_CERTAIN_BYTES: usize = 64;
 
-/// A valid telegram.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Telegram {
-    /// Offset of its first byte in the stream.
-    pub position: u64,
-    /// The bytes as they came: from `/` to the line end after the CRC, or a whole encrypted frame.
-    pub bytes: Vec<u8>,
-    /// How it was found to be whole.
-    pub check: Check,
-}
+/// How many meters are remembered as sending a CRC.
+const MAX_METERS: usize = 256;
 
-/// How a telegram was found to be whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Check {
-    /// CRC-16/ARC.
-    Arc,
-    /// CRC-16/X-25, as one Hungarian meter sends it.
-    X25,
-    /// It carries no CRC, and the policy takes such telegrams of this meter.
-    None,
-    /// An encrypted frame, whole by its length; what is inside is checked by who decrypts it.
-    EncryptedFrame,
-}
-
-/// A stretch of bytes that is no telegram.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
-    /// Offset of its first byte in the stream.
-    pub position: u64,
-    /// The bytes as they came, at most [`MAX_TELEGRAM_BYTES`] of them.
-    pub bytes: Vec<u8>,
-    /// All of its length, in bytes.
-    pub length: u64,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// Why a stretch of bytes was rejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// Bytes outside any telegram.
-    Noise,
-    /// It stopped, and another began.
-    Truncated,
-    /// The CRC that it carries is not the CRC of its bytes.
-    WrongCrc {
-        /// The CRC that the telegram carries.
-        given: u16,
-        /// The CRC-16/ARC of its bytes.
-        computed: u16,
-    },
-    /// It carries no CRC, but the policy asks for one, or this meter has sent one before.
-    MissingCrc,
-    /// What stands behind `!` is neither a CRC nor a line end.
-    MalformedCrc,
-    /// It is longer than [`MAX_TELEGRAM_BYTES`].
-    TooLong,
+/// Everything found in bytes that are all there: a file, a test telegram.
+#[must_use]
+pub fn find_all(bytes: &[u8], policy: CrcPolicy) -> Vec<Found> {
+    let mut assembler = Assembler::new(policy, BTreeSet::new());
+    let mut found = Vec::new();
+    assembler.push(bytes, &mut found);
+    assembler.finish(&mut found);
+    found
 }
 
 /// The state of the cut: what has come and is not decided yet.
@@ -83,31 +64,665 @@ pub enum Reason {
 pub struct Assembler {
     policy: CrcPolicy,
     meters_with_crc: BTreeSet<Vec<u8>>,
+    x25_meter: X25Meter,
+    /// What has come and is not decided yet.
+    buffer: Vec<u8>,
+    /// What is rejected, and not handed out yet because it may go on.
+    stretches: Stretches,
+    /// The byte before the next; a line end where a telegram may begin.
+    previous: u8,
+    candidate: Option<Candidate>,
+    ending: Option<Ending>,
+    frame: Option<Frame>,
+    /// No telegram that is still to end begins before this offset of the buffer.
+    searched: usize,
+    examined: u64,
+}
+
+/// A telegram that began at the start of a line. Offsets are those of the buffer.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    start: usize,
+    is_seven_bit: bool,
+    /// CRC-16/ARC of everything from its start on.
+    register: u16,
+    /// A `!` at the start of a line was followed by something else than a CRC.
+    is_malformed: bool,
+}
+
+/// A frame whose head is whole.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    start: usize,
+    end: usize,
+    /// It is whole by its length, but this, which began inside it, is not decided yet.
+    held_for: Option<Unfinished>,
 }
 
 impl Assembler {
     /// `meters_with_crc` are the identification lines (without `/` and line end) of the meters that have
     /// sent a CRC before; what is learnt is in [`Assembler::meters_with_crc`].
+    #[must_use]
     pub fn new(policy: CrcPolicy, meters_with_crc: BTreeSet<Vec<u8>>) -> Self {
         Self {
             policy,
             meters_with_crc,
+            x25_meter: X25Meter::default(),
+            buffer: Vec::new(),
+            stretches: Stretches::default(),
+            previous: b'\n',
+            candidate: None,
+            ending: None,
+            frame: None,
+            searched: 0,
+            examined: 0,
         }
     }
 
     /// Takes the next bytes of the stream and hands out what they complete.
-    pub fn push(&mut self, _bytes: &[u8], _found: &mut Vec<Found>) {}
+    pub fn push(&mut self, bytes: &[u8], found: &mut Vec<Found>) {
+        self.examined += bytes.len() as u64;
+        for &byte in bytes {
+            self.step(byte, found);
+        }
+    }
 
-    /// The stream has ended: decides what is pending. Another stream may follow.
-    pub fn finish(&mut self, _found: &mut Vec<Found>) {}
+    /// The stream has come to its proper end (of a file): decides what is pending. Its last telegram needs
+    /// no line end. Another stream may follow; positions go on counting.
+    pub fn finish(&mut self, found: &mut Vec<Found>) {
+        if self.ending.is_some() {
+            self.finish_ending(found);
+        }
+        self.abandon(found);
+    }
+
+    /// The stream broke off (a dropped connection, another setting of the line): what is pending is
+    /// rejected unless it was whole. Another stream may follow; positions go on counting.
+    pub fn interrupt(&mut self, found: &mut Vec<Found>) {
+        if self
+            .ending
+            .is_some_and(|ending| ending.digits == 4 || ending.has_carriage_return)
+        {
+            self.finish_ending(found);
+        }
+        self.abandon(found);
+    }
 
     /// Identification lines of the meters that have sent a CRC.
+    #[must_use]
     pub fn meters_with_crc(&self) -> &BTreeSet<Vec<u8>> {
         &self.meters_with_crc
     }
 
     /// The policy that was given.
+    #[must_use]
     pub fn policy(&self) -> CrcPolicy {
         self.policy
     }
+
+    /// How many bytes have come that are not decided yet.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// How many bytes have been looked at so far, each as often as it was: for showing that the time taken
+    /// is linear in the input.
+    #[must_use]
+    pub fn bytes_examined(&self) -> u64 {
+        self.examined
+    }
+
+    fn step(&mut self, byte: u8, found: &mut Vec<Found>) {
+        let mut ends_with_it = false;
+        if let Some(ending) = &mut self.ending {
+            match ending.step(byte) {
+                Step::GoesOn => {}
+                Step::EndsWithIt => ends_with_it = true,
+                Step::EndsBeforeIt => self.finish_ending(found),
+                Step::IsNoEnd if self.is_proven(byte) => self.finish_ending(found),
+                Step::IsNoEnd => {
+                    self.ending = None;
+                    if let Some(candidate) = &mut self.candidate {
+                        candidate.is_malformed = true;
+                    }
+                }
+            }
+        }
+        let is_line_start = self.is_line_start();
+        self.previous = byte;
+        self.buffer.push(byte);
+        if let Some(candidate) = &mut self.candidate {
+            let character = if candidate.is_seven_bit {
+                seven_bit::without_parity(byte)
+            } else {
+                byte
+            };
+            candidate.register = crc16::ARC.forwards(candidate.register, character);
+        }
+        if ends_with_it {
+            self.finish_ending(found);
+        } else if is_line_start && self.ending.is_none() {
+            match byte {
+                b'!' => {
+                    let register = self
+                        .candidate
+                        .map(|candidate| candidate.register)
+                        .unwrap_or_default();
+                    self.ending = Some(Ending::new(self.buffer.len() - 1, register));
+                }
+                b'/' => self.restart(false, found),
+                seven_bit::START => self.restart(true, found),
+                _ => {}
+            }
+        }
+        self.watch_frames(byte, found);
+        self.keep_bounds(found);
+    }
+
+    fn is_line_start(&self) -> bool {
+        // In an eight-bit identification line 0x8D is a byte like any other.
+        identification::is_line_end(self.previous)
+            || self.previous == 0x8D && self.candidate.is_none_or(|candidate| candidate.is_seven_bit)
+    }
+
+    /// The last byte of the buffer is `/` at the start of a line.
+    fn restart(&mut self, is_seven_bit: bool, found: &mut Vec<Found>) {
+        if self
+            .frame
+            .is_some_and(|frame| frame.held_for.is_some() && self.buffer.len() > frame.end)
+        {
+            self.release_frame(found);
+        }
+        if self.frame.is_none() {
+            self.discard(self.buffer.len() - 1, None, found);
+            self.stretches.close(found);
+        }
+        self.candidate = Some(Candidate {
+            start: self.buffer.len() - 1,
+            is_seven_bit,
+            register: crc16::ARC.forwards(crc16::ARC.start(), b'/'),
+            is_malformed: false,
+        });
+    }
+
+    /// Whether the ending is whole although neither a line end nor `/` follows: noise struck the line end
+    /// of a telegram whose CRC is right.
+    fn is_proven(&self, next: u8) -> bool {
+        let (Some(ending), Some(candidate)) = (self.ending, self.candidate) else {
+            return false;
+        };
+        ending.digits == 4
+            && ending.register == ending.crc
+            && ending.fits(candidate.is_seven_bit)
+            && !next.is_ascii_hexdigit()
+    }
+
+    /// The buffer ends with what the ending has come to: accepts the telegram or rejects it.
+    fn finish_ending(&mut self, found: &mut Vec<Found>) {
+        let Some(mut ending) = self.ending.take() else {
+            return;
+        };
+        if let Some(frame) = self.frame {
+            match self
+                .proven_start(&ending)
+                .or_else(|| self.certain_text_start(&ending))
+            {
+                Some((start, check)) => {
+                    let is_behind_held = frame.held_for.is_some() && start >= frame.end;
+                    let released = if is_behind_held {
+                        self.release_frame(found)
+                    } else {
+                        0
+                    };
+                    return self.accept(start - released, check, found);
+                }
+                None if frame.held_for.is_some() => {
+                    ending.exclamation_mark =
+                        ending.exclamation_mark.saturating_sub(self.release_frame(found));
+                }
+                // The `!` is a byte of the frame like any other.
+                None => {
+                    self.searched = ending.exclamation_mark + 1;
+                    self.candidate = None;
+                    return;
+                }
+            }
+        }
+        match self.judge(&ending) {
+            Ok((start, check)) => self.accept(start, check, found),
+            Err(rejection) => {
+                if let Some((start, reason)) = rejection {
+                    // What came before is a telegram of its own, cut off there, or noise.
+                    self.discard(start, None, found);
+                    self.candidate = None;
+                    self.stretches.begin(reason, found);
+                }
+                self.discard(self.buffer.len(), None, found);
+                self.stretches.close(found);
+                self.previous = b'\n';
+            }
+        }
+    }
+
+    /// Where the telegram that ends here begins, and how that is known; else where it began, if it did at
+    /// all, and why it is rejected.
+    fn judge(&mut self, ending: &Ending) -> Result<(usize, Check), Option<(usize, Reason)>> {
+        if ending.digits > 0 && self.policy != CrcPolicy::Off {
+            if let Some(proven) = self.proven_start(ending) {
+                return Ok(proven);
+            }
+            let start = self
+                .candidate
+                .map(|candidate| candidate.start)
+                .or_else(|| self.last_start(ending));
+            return Err(start.map(|start| (start, self.reason_of_wrong_crc(start, ending))));
+        }
+        let start = self.last_start(ending).ok_or(None)?;
+        if !self.fits_bound(start) {
+            return Err(Some((start, Reason::TooLong)));
+        }
+        if self.policy == CrcPolicy::Off {
+            return Ok((start, Check::None));
+        }
+        let telegram = self.buffer.get(start..).unwrap_or_default();
+        self.examined += telegram.len() as u64;
+        let reason = if self.policy == CrcPolicy::Required || self.has_sent_crc(telegram) {
+            Some(Reason::MissingCrc)
+        } else {
+            reason_of_damaged_text(telegram)
+        };
+        reason.map_or(Ok((start, Check::None)), |reason| Err(Some((start, reason))))
+    }
+
+    fn fits_bound(&self, start: usize) -> bool {
+        self.buffer.len() - start <= MAX_TELEGRAM_BYTES
+    }
+
+    fn reason_of_wrong_crc(&mut self, start: usize, ending: &Ending) -> Reason {
+        let telegram = self
+            .buffer
+            .get(start..=ending.exclamation_mark)
+            .unwrap_or_default();
+        self.examined += telegram.len() as u64;
+        let is_seven_bit = seven_bit::is_seven_bit(telegram);
+        let odd = telegram
+            .iter()
+            .filter(|byte| !seven_bit::has_even_parity(**byte))
+            .count();
+        if !self.fits_bound(start) {
+            Reason::TooLong
+        } else if is_seven_bit && odd > 0 {
+            Reason::WrongParity { characters: odd }
+        } else if ending.fits(is_seven_bit) {
+            let computed = crc16::ARC.of(seven_bit::stripped(telegram).iter().copied());
+            Reason::WrongCrc {
+                given: ending.crc,
+                computed,
+            }
+        } else {
+            Reason::MalformedCrc
+        }
+    }
+
+    fn has_sent_crc(&self, telegram: &[u8]) -> bool {
+        self.meters_with_crc.contains(&identification::key(telegram))
+    }
+
+    /// Where the telegram begins whose CRC is the one given, and which CRC that is.
+    fn proven_start(&mut self, ending: &Ending) -> Option<(usize, Check)> {
+        if ending.digits == 0 {
+            return None;
+        }
+        let by_arc = self
+            .candidate_by_arc(ending)
+            .or_else(|| self.start_by_crc(&crc16::ARC, ending));
+        if let Some(start) = by_arc.filter(|&start| self.fits_bound(start)) {
+            let key = identification::key(self.buffer.get(start..).unwrap_or_default());
+            return self.x25_meter.sent_arc(&key).then(|| {
+                self.remember(key);
+                (start, Check::Arc)
+            });
+        }
+        let start = self
+            .start_by_crc(&crc16::X25, ending)
+            .filter(|&start| self.fits_bound(start));
+        match (start, self.candidate) {
+            (Some(start), _) => {
+                let key = identification::key(self.buffer.get(start..).unwrap_or_default());
+                self.x25_meter.sent_x25(&key).then(|| {
+                    self.remember(key);
+                    (start, Check::X25)
+                })
+            }
+            (None, Some(candidate)) => {
+                let key = identification::key(self.buffer.get(candidate.start..).unwrap_or_default());
+                self.x25_meter.sent_neither(&key);
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
+    fn candidate_by_arc(&mut self, ending: &Ending) -> Option<usize> {
+        let candidate = self.candidate?;
+        if ending.register != ending.crc || !ending.fits(candidate.is_seven_bit) {
+            return None;
+        }
+        let telegram = self.buffer.get(candidate.start..=ending.exclamation_mark)?;
+        self.examined += telegram.len() as u64;
+        let is_whole =
+            !candidate.is_seven_bit || telegram.iter().all(|byte| seven_bit::has_even_parity(*byte));
+        is_whole.then_some(candidate.start)
+    }
+
+    /// Runs the CRC given backwards over everything undecided.
+    fn start_by_crc(&mut self, crc: &crc16::Crc16, ending: &Ending) -> Option<usize> {
+        let undecided = self.buffer.get(self.searched..=ending.exclamation_mark)?;
+        for is_seven_bit in [false, true] {
+            if !ending.fits(is_seven_bit) {
+                continue;
+            }
+            let mut register = crc.register_of(ending.crc);
+            for (at, &byte) in undecided.iter().enumerate().rev() {
+                if is_seven_bit && !seven_bit::has_even_parity(byte) {
+                    break;
+                }
+                self.examined += 1;
+                let character = if is_seven_bit {
+                    seven_bit::without_parity(byte)
+                } else {
+                    byte
+                };
+                register = crc.backwards(register, character);
+                let is_start = byte == if is_seven_bit { seven_bit::START } else { b'/' };
+                let start = self.searched + at;
+                if is_start
+                    && register == crc.start()
+                    && (self.candidate.is_some_and(|candidate| candidate.start == start)
+                        || identification::looks_like_start(undecided.get(at..).unwrap_or_default()))
+                {
+                    return Some(start);
+                }
+            }
+        }
+        None
+    }
+
+    /// Where the telegram begins by its looks: at the last certain identification line, else where a line
+    /// began with `/`.
+    fn last_start(&mut self, ending: &Ending) -> Option<usize> {
+        let lowest = self
+            .candidate
+            .map_or(self.searched, |candidate| candidate.start + 1);
+        let undecided = self
+            .buffer
+            .get(lowest..ending.exclamation_mark)
+            .unwrap_or_default();
+        self.examined += undecided.len() as u64;
+        let certain = (0..undecided.len())
+            .rev()
+            .find(|&at| undecided.get(at..).is_some_and(identification::is_certain_start))
+            .map(|at| lowest + at);
+        certain.or(self.candidate.map(|candidate| candidate.start))
+    }
+
+    /// A telegram without CRC inside a pending frame: it must begin with a certain identification line and
+    /// be text throughout, which a stretch of ciphertext is not.
+    fn certain_text_start(&mut self, ending: &Ending) -> Option<(usize, Check)> {
+        if ending.digits > 0 && self.policy != CrcPolicy::Off {
+            return None;
+        }
+        let start = self.last_start(ending)?;
+        let telegram = self.buffer.get(start..)?;
+        self.examined += telegram.len() as u64;
+        let is_certain = telegram.len() >= MIN_CERTAIN_BYTES
+            && identification::is_certain_start(telegram)
+            && seven_bit::stripped(telegram)
+                .iter()
+                .all(|&byte| identification::is_text(byte))
+            && reason_of_damaged_text(telegram).is_none();
+        let is_taken =
+            self.policy == CrcPolicy::Off || self.policy == CrcPolicy::Auto && !self.has_sent_crc(telegram);
+        (is_certain && is_taken && self.fits_bound(start)).then_some((start, Check::None))
+    }
+
+    fn remember(&mut self, key: Vec<u8>) {
+        if self.meters_with_crc.len() < MAX_METERS {
+            self.meters_with_crc.insert(key);
+        }
+    }
+
+    /// The buffer from `start` on is a telegram.
+    fn accept(&mut self, start: usize, check: Check, found: &mut Vec<Found>) {
+        self.discard(start, None, found);
+        self.stretches.close(found);
+        let bytes = std::mem::take(&mut self.buffer);
+        let position = self.stretches.position();
+        self.stretches.skip(bytes.len());
+        found.push(Found::Telegram(Telegram {
+            position,
+            bytes,
+            check,
+        }));
+        self.candidate = None;
+        self.frame = None;
+        self.searched = 0;
+        self.previous = b'\n';
+    }
+
+    /// Hands the frame out, and gives by how much offsets in the buffer have become smaller.
+    fn release_frame(&mut self, found: &mut Vec<Found>) -> usize {
+        let Some(frame) = self.frame.take() else { return 0 };
+        let behind = self.candidate.filter(|candidate| candidate.start >= frame.end);
+        let ending_behind = self
+            .ending
+            .take()
+            .filter(|ending| ending.exclamation_mark >= frame.end);
+        self.candidate = self.candidate.filter(|candidate| candidate.start < frame.start);
+        self.discard(frame.start, None, found);
+        self.stretches.close(found);
+        let length = frame.end - frame.start;
+        let bytes: Vec<u8> = self.buffer.drain(..length).collect();
+        let position = self.stretches.position();
+        self.stretches.skip(length);
+        // One byte is too little to wait for. Should a telegram or a frame begin with it, it is found all
+        // the same, and this byte is in both.
+        let last = bytes.last().copied().unwrap_or_default();
+        if self.buffer.is_empty() {
+            self.previous = b'\n';
+            if matches!(last, 0xDB | b'/' | seven_bit::START) {
+                self.buffer.push(last);
+                self.stretches.look_again_at_last_byte();
+            }
+        }
+        found.push(Found::Telegram(Telegram {
+            position,
+            bytes,
+            check: Check::EncryptedFrame,
+        }));
+        self.candidate = behind.map(|candidate| Candidate {
+            start: candidate.start - frame.end,
+            ..candidate
+        });
+        self.ending = ending_behind.map(|ending| Ending {
+            exclamation_mark: ending.exclamation_mark - frame.end,
+            ..ending
+        });
+        frame.end
+    }
+
+    /// Looks whether a frame begins or ends with the byte that has just come.
+    fn watch_frames(&mut self, byte: u8, found: &mut Vec<Found>) {
+        if byte == 0x30 {
+            let start = self.buffer.len().saturating_sub(encrypted_frame::HEAD_BYTES);
+            let length = self.buffer.get(start..).and_then(encrypted_frame::frame_bytes);
+            if let Some(length) = length {
+                self.begin_frame(start, length, found);
+            }
+        }
+        let Some(frame) = &mut self.frame else { return };
+        let from = match &mut frame.held_for {
+            Some(unfinished) => {
+                if unfinished.goes_on(&self.buffer) {
+                    return;
+                }
+                unfinished.start() + 1
+            }
+            None if self.buffer.len() < frame.end => return,
+            None => self
+                .candidate
+                .map_or(frame.start, |candidate| candidate.start.min(frame.start)),
+        };
+        let (unfinished, examined) = Unfinished::find(&self.buffer, from);
+        self.examined += examined;
+        frame.held_for = unfinished.filter(|unfinished| unfinished.start() < frame.end);
+        if frame.held_for.is_none() {
+            self.release_frame(found);
+        }
+    }
+
+    /// A whole head ends with the last byte of the buffer.
+    fn begin_frame(&mut self, start: usize, length: usize, found: &mut Vec<Found>) {
+        let mut start = start;
+        match self.frame {
+            Some(frame) if frame.held_for.is_some() && start >= frame.end => {
+                start -= self.release_frame(found)
+            }
+            Some(_) => start -= self.discard(start, None, found),
+            None => {}
+        }
+        if self.candidate.is_none() {
+            start -= self.discard(start, None, found);
+        }
+        self.frame = Some(Frame {
+            start,
+            end: start + length,
+            held_for: None,
+        });
+    }
+
+    /// Gives up what has become too long to be decided.
+    fn keep_bounds(&mut self, found: &mut Vec<Found>) {
+        let length = self.buffer.len();
+        if let Some(frame) = self.frame {
+            if frame
+                .held_for
+                .is_some_and(|unfinished| length - unfinished.start() > MAX_TELEGRAM_BYTES)
+            {
+                self.release_frame(found);
+            } else if self.candidate.is_some_and(|candidate| {
+                candidate.start < frame.start && length - candidate.start > MAX_TELEGRAM_BYTES
+            }) {
+                self.discard(frame.start, Some(Reason::TooLong), found);
+            }
+        } else if let Some(candidate) = self.candidate {
+            if length - candidate.start > MAX_TELEGRAM_BYTES {
+                self.discard(candidate.start, None, found);
+                self.candidate = None;
+                self.stretches.begin(Reason::TooLong, found);
+            }
+        } else if length >= 2 * MAX_TELEGRAM_BYTES {
+            self.discard(MAX_TELEGRAM_BYTES, None, found);
+            if self
+                .stretches
+                .open()
+                .is_some_and(|(length, reason)| length >= longest_stretch_bytes(reason))
+            {
+                self.stretches.close(found);
+            }
+        }
+    }
+
+    /// Moves the first `end` bytes of the buffer to the rejected stretches, and gives by how much offsets
+    /// in the buffer have become smaller. A telegram that began there is rejected for this reason, a frame
+    /// as truncated.
+    fn discard(&mut self, end: usize, reason: Option<Reason>, found: &mut Vec<Found>) -> usize {
+        let mut cuts = [None, None];
+        if let Some(candidate) = self.candidate.take_if(|candidate| candidate.start < end) {
+            let own = if candidate.is_malformed {
+                Reason::MalformedCrc
+            } else {
+                Reason::Truncated
+            };
+            cuts[0] = Some((candidate.start, reason.unwrap_or(own)));
+        }
+        if let Some(frame) = self.frame.take_if(|frame| frame.start < end) {
+            cuts[1] = Some((frame.start, Reason::Truncated));
+        }
+        if cuts[0].is_some()
+            && cuts[1].is_some_and(|(start, _)| cuts[0].is_some_and(|(other, _)| start < other))
+        {
+            cuts.swap(0, 1);
+        }
+        let mut rest = self.buffer.get(..end).unwrap_or_default();
+        let mut at = 0;
+        for (start, reason) in cuts.into_iter().flatten() {
+            let (before, behind) = rest.split_at(start - at);
+            self.stretches.extend(before, found);
+            self.stretches.begin(reason, found);
+            (rest, at) = (behind, start);
+        }
+        self.stretches.extend(rest, found);
+        self.buffer.drain(..end);
+        self.searched = self.searched.saturating_sub(end);
+        if let Some(candidate) = &mut self.candidate {
+            candidate.start -= end;
+        }
+        if let Some(frame) = &mut self.frame {
+            frame.start -= end;
+            frame.end -= end;
+        }
+        self.ending = self.ending.and_then(|ending| {
+            let exclamation_mark = ending.exclamation_mark.checked_sub(end)?;
+            Some(Ending {
+                exclamation_mark,
+                ..ending
+            })
+        });
+        end
+    }
+
+    /// Decides what is pending, since nothing follows.
+    fn abandon(&mut self, found: &mut Vec<Found>) {
+        if self.frame.is_some_and(|frame| frame.held_for.is_some()) {
+            self.release_frame(found);
+        }
+        self.discard(self.buffer.len(), None, found);
+        self.stretches.close(found);
+        self.ending = None;
+        self.previous = b'\n';
+    }
+}
+
+/// Where a stretch is handed out although it may go on, in bytes: endless noise must be seen.
+fn longest_stretch_bytes(reason: Reason) -> u64 {
+    match reason {
+        Reason::TooLong => 64 * MAX_TELEGRAM_BYTES as u64,
+        _ => MAX_TELEGRAM_BYTES as u64,
+    }
+}
+
+/// What shows without a CRC that a telegram is damaged.
+fn reason_of_damaged_text(telegram: &[u8]) -> Option<Reason> {
+    if seven_bit::is_seven_bit(telegram) {
+        let characters = telegram
+            .iter()
+            .filter(|byte| !seven_bit::has_even_parity(**byte))
+            .count();
+        if characters > 0 {
+            return Some(Reason::WrongParity { characters });
+        }
+    }
+    let characters = seven_bit::stripped(telegram);
+    let first_line = characters
+        .iter()
+        .take_while(|byte| !identification::is_line_end(**byte))
+        .count();
+    let (offset, &byte) = characters
+        .iter()
+        .enumerate()
+        .skip(first_line)
+        .find(|(_, byte)| !identification::is_text(**byte))?;
+    Some(Reason::NotText { byte, offset })
 }
