@@ -65,8 +65,11 @@ impl Unfinished {
                 let is_identified = *has_line_end;
                 *has_line_end |= is_line_end(byte, *is_seven_bit);
                 identification::fits_start(byte, offset, *is_seven_bit)
-                    && (*has_line_end || offset <= MAX_IDENTIFICATION_BYTES)
-                    && (!is_identified || is_text(byte, *is_seven_bit))
+                    && match (is_identified, *has_line_end) {
+                        (true, _) => is_text(byte, *is_seven_bit),
+                        (false, true) => offset <= MAX_IDENTIFICATION_BYTES,
+                        (false, false) => offset < MAX_IDENTIFICATION_BYTES,
+                    }
             }
         }
     }
