@@ -75,11 +75,16 @@ pub enum Request {
         at_us: i64,
     },
     /// Append telegrams from elsewhere to the queue. Answered by [`Reply::Appended`] when they are durable.
+    /// Refused where what came before these has not been taken: [`Request::Imports`] tells what has.
     Append {
-        /// Name and digest of the source that they come from, so that it is not taken twice.
+        /// Name of the file that they come from, for people.
         source: String,
-        /// How many records of that source came before these.
+        /// How many telegrams of that file came before these.
         offset: u64,
+        /// Digest of the telegrams before these; that of none where `offset` is 0.
+        before: Digest,
+        /// Digest of those and these.
+        after: Digest,
         /// The telegrams with their times, in order.
         telegrams: Vec<Imported>,
     },
@@ -88,7 +93,13 @@ pub enum Request {
         /// Name of the consumer.
         consumer: String,
     },
+    /// What has been imported so far. Answered by [`Reply::Imports`].
+    Imports,
 }
+
+/// Digest of the telegrams of a file from its first one on: tells how far it has been imported, whatever
+/// its name is now and however it has grown since.
+pub type Digest = [u8; 16];
 
 /// What capture answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,9 +150,9 @@ pub enum Reply {
     },
     /// The telegrams are durable.
     Appended {
-        /// How many were taken.
+        /// How many were taken: all of them, or none where these had been taken before.
         taken: u64,
-        /// How many of the source had been taken before.
+        /// How many of the source have been taken by now, in this import and earlier ones.
         known: u64,
     },
     /// The consumer is gone.
@@ -156,6 +167,19 @@ pub enum Reply {
         /// Why, in words for a person.
         message: String,
     },
+    /// The files imported so far, those touched last at the end.
+    Imports(Vec<ImportedFile>),
+}
+
+/// How far a file has been imported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedFile {
+    /// Its name when it was imported, for people.
+    pub source: String,
+    /// How many of its telegrams have been taken, from its first one on.
+    pub telegrams: u64,
+    /// Digest of those.
+    pub digest: Digest,
 }
 
 /// Where a consumer that is new begins.
@@ -231,6 +255,11 @@ pub struct Status {
     pub consumers: Vec<ConsumerStatus>,
     /// What was lost, oldest first.
     pub losses: Vec<Loss>,
+    /// Folders of databases that could not be opened and were moved aside: `capture import --damaged`
+    /// brings back what is whole in them.
+    pub damaged: Vec<String>,
+    /// Telegrams that were not taken since the start, because too many waited for the disk already.
+    pub refused: u64,
     /// What keeps the queue from taking telegrams at present, in words.
     pub trouble: Option<String>,
 }

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use shared::record::Record;
 use shared::wire::codec::{self, CodecError};
 use shared::wire::{
-    ConsumerStatus, Imported, Loss, MAX_FRAME_BYTES, PROTOCOL_VERSION, PublisherReport, Refusal,
-    RejectedStretch, Reply, Request, Start, Status,
+    ConsumerStatus, Imported, ImportedFile, Loss, MAX_FRAME_BYTES, PROTOCOL_VERSION, PublisherReport,
+    Refusal, RejectedStretch, Reply, Request, Start, Status,
 };
 
 // ---- golden bytes -----------------------------------------------------------------------------------
@@ -117,14 +117,17 @@ fn every_request_is_frozen() {
             Request::Append {
                 source: "a.txt".into(),
                 offset: 65_536,
+                before: [0xB1; 16],
+                after: *b"0123456789abcdef",
                 telegrams: vec![Imported {
                     captured_at_us: 5,
                     silence_ms: 1000,
                     telegram,
                 }],
             },
-            "06 05 'a.txt' fc 00 00 01 00 01 0a fb e8 03 09 '/X' 0d 0a 0d 0a '!' 0d 0a",
+            "06 05 'a.txt' fc 00 00 01 00 b1 b1 b1 b1 b1 b1 b1 b1 b1 b1 b1 b1 b1 b1 b1 b1 '0123456789abcdef' 01 0a fb e8 03 09 '/X' 0d 0a 0d 0a '!' 0d 0a",
         ),
+        (Request::Imports, "08"),
         (
             Request::Forget {
                 consumer: "old".into(),
@@ -144,9 +147,10 @@ fn every_request_is_frozen() {
             Request::Locate { .. } => 5,
             Request::Append { .. } => 6,
             Request::Forget { .. } => 7,
+            Request::Imports => 8,
         });
     }
-    assert_eq!(kinds.len(), 8, "a request has no golden bytes");
+    assert_eq!(kinds.len(), 9, "a request has no golden bytes");
 }
 
 #[test]
@@ -180,7 +184,7 @@ fn every_reply_is_frozen() {
             Reply::Status(Box::new(full_status())),
             "06 01 'v' 01 'q' 02 02 '/d' 04 'open' 05 01 05 'noise' 06 01 08 05 'noise' 02 00 ff 01 07 08 09 \
              0a 0b 0c 02 01 'a' 0d 0e 01 00 01 'b' 0f 10 00 01 02 01 '1' 02 'up' 01 03 00 01 04 00 \
-             01 02 05 06 06 'damage' 01 04 'full'"
+             01 02 05 06 06 'damage' 01 02 '/x' 11 01 04 'full'"
                 .into(),
         ),
         (Reply::Located { sequence: 4, tail: 2, head: 3 }, "07 04 02 03".into()),
@@ -192,6 +196,14 @@ fn every_reply_is_frozen() {
         refused(Refusal::Invalid, "03"),
         refused(Refusal::Storage, "04"),
         refused(Refusal::Busy, "05"),
+        (
+            Reply::Imports(vec![ImportedFile {
+                source: "a.txt".into(),
+                telegrams: 9,
+                digest: *b"0123456789abcdef",
+            }]),
+            "0b 01 05 'a.txt' 09 '0123456789abcdef'".into(),
+        ),
     ];
     let mut kinds = BTreeSet::new();
     for (reply, text) in &golden {
@@ -215,9 +227,10 @@ fn every_reply_is_frozen() {
                 Refusal::Storage => 14,
                 Refusal::Busy => 15,
             },
+            Reply::Imports(_) => 16,
         });
     }
-    assert_eq!(kinds.len(), 16, "a reply has no golden bytes");
+    assert_eq!(kinds.len(), 17, "a reply has no golden bytes");
 }
 
 /// A status with a value of its own in every field, so that no two can change places unnoticed.
@@ -272,6 +285,8 @@ fn full_status() -> Status {
             last_sequence: 6,
             cause: "damage".into(),
         }],
+        damaged: vec!["/x".into()],
+        refused: 17,
         trouble: Some("full".into()),
     }
 }
@@ -363,6 +378,8 @@ fn a_message_that_fits_no_frame_is_not_sent() {
     let request = Request::Append {
         source: String::new(),
         offset: 0,
+        before: [0; 16],
+        after: [0; 16],
         telegrams,
     };
     assert!(matches!(
@@ -376,8 +393,8 @@ fn a_message_that_fits_no_frame_is_not_sent() {
 fn lengths_inside_a_body_that_claim_more_than_there_is_are_refused() {
     // A telegram, a list and a text of 2^60 bytes or items.
     for text in [
-        "06 00 00 01 00 00 fd 00 00 00 00 00 00 00 10",
-        "06 00 00 fd 00 00 00 00 00 00 00 10",
+        "06 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 01 00 00 fd 00 00 00 00 00 00 00 10",
+        "06 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 fd 00 00 00 00 00 00 00 10",
         "07 fd 00 00 00 00 00 00 00 10",
     ] {
         let error = codec::decode::<Request>(&bytes(text)).unwrap_err();
@@ -463,13 +480,20 @@ fn request() -> impl Strategy<Value = Request> {
         report().prop_map(Request::Report),
         Just(Request::Status),
         any::<i64>().prop_map(|at_us| Request::Locate { at_us }),
-        (".{0,20}", any::<u64>(), vec(imported(), 0..5)).prop_map(|(source, offset, telegrams)| {
-            Request::Append {
+        (
+            ".{0,20}",
+            any::<u64>(),
+            any::<[[u8; 16]; 2]>(),
+            vec(imported(), 0..5)
+        )
+            .prop_map(|(source, offset, [before, after], telegrams)| Request::Append {
                 source,
                 offset,
+                before,
+                after,
                 telegrams,
-            }
-        }),
+            },),
+        Just(Request::Imports),
         ".{0,20}".prop_map(|consumer| Request::Forget { consumer }),
     ]
 }
@@ -500,12 +524,30 @@ fn status() -> impl Strategy<Value = Status> {
     let stretch = (any::<i64>(), ".{0,8}", vec(any::<u8>(), 0..50))
         .prop_map(|(at_us, reason, bytes)| RejectedStretch { at_us, reason, bytes });
     let texts = (".{0,8}", ".{0,8}", ".{0,8}", ".{0,20}", option::of(".{0,20}"));
-    let numbers = (any::<[u64; 6]>(), any::<i64>(), option::of(any::<u64>()));
-    let lists = (vec(consumer, 0..3), vec(loss, 0..3), vec(stretch, 0..3), counts());
+    let numbers = (any::<[u64; 7]>(), any::<i64>(), option::of(any::<u64>()));
+    let lists = (
+        vec(consumer, 0..3),
+        vec(loss, 0..3),
+        vec(stretch, 0..3),
+        counts(),
+        vec(".{0,9}", 0..3),
+    );
     (texts, numbers, lists).prop_map(|(texts, numbers, lists)| {
         let (version, queue, port, port_state, trouble) = texts;
-        let ([accepted, tail, head, live_bytes, disk_bytes, max_size_bytes], started_at_us, age) = numbers;
-        let (consumers, losses, recently_rejected, rejected) = lists;
+        let (
+            [
+                accepted,
+                tail,
+                head,
+                live_bytes,
+                disk_bytes,
+                max_size_bytes,
+                refused,
+            ],
+            started_at_us,
+            age,
+        ) = numbers;
+        let (consumers, losses, recently_rejected, rejected, damaged) = lists;
         Status {
             version,
             queue,
@@ -523,6 +565,8 @@ fn status() -> impl Strategy<Value = Status> {
             max_size_bytes,
             consumers,
             losses,
+            damaged,
+            refused,
             trouble,
         }
     })

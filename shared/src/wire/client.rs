@@ -17,7 +17,9 @@ use thiserror::Error;
 
 use super::codec::{self, CodecError};
 use super::deadline::Deadline;
-use super::{Imported, PROTOCOL_VERSION, PublisherReport, Refusal, Reply, Request, Start, Status};
+use super::{
+    Digest, Imported, ImportedFile, PROTOCOL_VERSION, PublisherReport, Refusal, Reply, Request, Start, Status,
+};
 use crate::record::Record;
 
 /// Why there is no session with capture, or a request was not carried out.
@@ -128,12 +130,27 @@ pub struct Located {
     pub head: u64,
 }
 
+/// Telegrams from a file on their way into a queue; see [`Request::Append`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// Name of the file, for people.
+    pub source: String,
+    /// How many telegrams of that file came before these.
+    pub offset: u64,
+    /// Digest of the telegrams before these.
+    pub before: Digest,
+    /// Digest of those and these.
+    pub after: Digest,
+    /// The telegrams with their times, in order.
+    pub telegrams: Vec<Imported>,
+}
+
 /// Answer to [`Client::append`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// How many were taken.
+    /// How many were taken: all of them, or none where these had been taken before.
     pub taken: u64,
-    /// How many of the source had been taken before.
+    /// How many of the file have been taken by now.
     pub known: u64,
 }
 
@@ -281,21 +298,38 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Refused as [`Refusal::Storage`] where the queue cannot take them at present.
-    pub fn append(
-        &mut self,
-        source: &str,
-        offset: u64,
-        telegrams: Vec<Imported>,
-    ) -> Result<Appended, ClientError> {
-        let request = Request::Append {
-            source: source.to_owned(),
+    /// Refused as [`Refusal::Storage`] where the queue cannot take them at present, and as
+    /// [`Refusal::Invalid`] where what came before them has not been taken.
+    pub fn append(&mut self, part: Append) -> Result<Appended, ClientError> {
+        let Append {
+            source,
             offset,
+            before,
+            after,
+            telegrams,
+        } = part;
+        let request = Request::Append {
+            source,
+            offset,
+            before,
+            after,
             telegrams,
         };
         match self.request(&request, "appending telegrams", Duration::ZERO)? {
             Reply::Appended { taken, known } => Ok(Appended { taken, known }),
             other => Err(self.unexpected("an append", &other)),
+        }
+    }
+
+    /// The files imported so far.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`ClientError`].
+    pub fn imports(&mut self) -> Result<Vec<ImportedFile>, ClientError> {
+        match self.request(&Request::Imports, "asking for what was imported", Duration::ZERO)? {
+            Reply::Imports(files) => Ok(files),
+            other => Err(self.unexpected("the question for what was imported", &other)),
         }
     }
 
