@@ -39,11 +39,15 @@ pub(super) fn read(telegram: &[u8]) -> Readings<'_> {
             .or_else(|| sorted.text(Place::OtherEquipmentId)),
         tariff: sorted.text(Place::Tariff),
         message_code: sorted.text(Place::MessageCode),
-        message: sorted.take(Place::Message, |contents| bracketed(contents).map(message)),
         crc: parts.crc.and_then(four_hex_digits),
         not_understood,
         ..Readings::default()
     };
+    if let Some(text) = sorted.read(Place::Message, |contents| bracketed(contents).map(message)) {
+        // One key holds either, and the code goes first: a text beside it is kept as it came as well.
+        sorted.done(Place::Message, readings.message_code.is_none());
+        readings.message = Some(text);
+    }
     for quantity in Quantity::ALL {
         let place = Place::Quantity(quantity);
         let value = sorted.take(place, |contents| in_unit(single(contents)?, quantity.measure()));

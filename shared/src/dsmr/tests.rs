@@ -333,6 +333,15 @@ fn messages_are_hex_or_text_and_may_hold_slashes_and_brackets() {
 }
 
 #[test]
+fn a_text_beside_a_message_code_is_kept_as_it_came_too() {
+    let bytes = telegram(&["0-0:96.13.1(3132)", "0-0:96.13.0(6869)"]);
+    let readings = parse(&bytes);
+    assert_eq!(readings.message_code.as_deref(), Some("3132"));
+    assert_eq!(readings.message.as_deref(), Some("hi"));
+    assert_eq!(other(&readings), ["0-0:96.13.0(6869)"]);
+}
+
+#[test]
 fn a_crc_without_its_leading_zeros_is_four_digits_all_the_same() {
     for (sent, read) in [
         ("B9F", Some("0B9F")),
