@@ -2,7 +2,14 @@
 //! delivers them to an MQTT broker. The cursor moves after the broker's acknowledgement and never
 //! before.
 
+pub mod aggregate;
+pub mod decrypt;
 pub mod delivery;
 mod jitter;
+mod measurement;
 pub mod mqtt;
+pub mod payload;
+pub mod reading;
 pub mod source;
+mod state;
+mod summary;

@@ -1,0 +1,352 @@
+//! Turns records into messages: the readings of an interval as arrays, its summary, and the state.
+//!
+//! Pure. What comes out depends on the records alone, not on when they are read or where reading began:
+//! the same records give the same bytes, from any closed interval's end on. That is what makes a message
+//! that is sent twice a duplicate and not a contradiction.
+//!
+//! An interval is `[n·s, (n+1)·s)` of UTC time, and a telegram belongs by its own time, or capture's where it
+//! has none. An interval closes
+//!
+//! * when a telegram of another interval comes, be it a later or an earlier one;
+//! * where a record says that more than 30 s of silence came before it;
+//! * when its records span, by a clock that does not jump, 30 s more than an interval lasts: the meter's
+//!   clock stands still, and without this the interval would never end.
+//!
+//! What is held of an open interval is at most one array of `max_payload_bytes`, the last telegram, and the
+//! few numbers of its summary, however long it lasts.
+
+use jiff::Timestamp;
+use shared::dsmr::{self, Readings};
+use shared::record::{INTERVAL_SILENCE_MS, Record};
+
+use crate::decrypt::{Decryption, Opened, Undecryptable};
+use crate::payload::Part;
+use crate::reading::{self, Origin};
+use crate::state;
+use crate::summary::{Before, Summary};
+
+/// What shapes the messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How long an interval lasts, in seconds; with 0 each telegram is a message of its own.
+    pub interval_seconds: u32,
+    /// Bound on an array of readings, in bytes. A single reading that is larger goes out all the same.
+    pub max_payload_bytes: usize,
+    /// Identity of the queue's folder.
+    pub queue: String,
+    /// Whether summaries are wanted.
+    pub has_summary: bool,
+    /// Whether states are wanted.
+    pub has_state: bool,
+}
+
+/// What the records have come to, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// An array of readings.
+    Readings {
+        /// The JSON array.
+        payload: Vec<u8>,
+        /// Sequence of the first reading in it.
+        first_sequence: u64,
+        /// Sequence of the last reading in it.
+        last_sequence: u64,
+    },
+    /// The summary of the interval that is about to close.
+    Summary {
+        /// The JSON object.
+        payload: Vec<u8>,
+    },
+    /// The state as the interval's last telegram says it. Outside the commit.
+    State(State),
+    /// All up to here can be committed once everything before this has been acknowledged.
+    Closed {
+        /// Sequence of the last record that is done with.
+        last_sequence: u64,
+    },
+}
+
+/// The newest of every register and gauge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The JSON object.
+    pub payload: Vec<u8>,
+    /// Sequence of the telegram that it is from.
+    pub sequence: u64,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Taken {
+    /// It is in the outputs, or will be.
+    Read,
+    /// It could not be opened and is passed over: count it and report it.
+    Skipped {
+        /// Why it could not be opened.
+        why: Undecryptable,
+    },
+    /// It could not be opened and was not taken: offer it again, perhaps with another key.
+    Waiting {
+        /// Why it could not be opened.
+        why: Undecryptable,
+    },
+}
+
+/// The aggregation of a queue's records. It is fed with records in the order of their sequence.
+#[derive(Debug)]
+pub struct Aggregator {
+    settings: Settings,
+    decryption: Decryption,
+    open: Option<Interval>,
+    before: Before,
+    /// The JSON object of the telegram at hand; kept for its memory.
+    reading: Vec<u8>,
+}
+
+/// An interval that can still grow.
+#[derive(Debug)]
+struct Interval {
+    /// It begins at this many times the interval's length.
+    number: i64,
+    /// Sequence of the last record, telegram or skipped.
+    last_sequence: u64,
+    /// From its first record to its last, by a clock that does not jump.
+    elapsed_ms: u64,
+    part: Part,
+    summary: Summary,
+    last_telegram: Telegram,
+}
+
+/// The telegram that the state is made of.
+#[derive(Debug, Default)]
+struct Telegram {
+    bytes: Vec<u8>,
+    received_at: Timestamp,
+    sequence: u64,
+}
+
+impl Aggregator {
+    /// With nothing taken yet.
+    pub fn new(settings: Settings, decryption: Decryption) -> Self {
+        Self {
+            settings,
+            decryption,
+            open: None,
+            before: Before::default(),
+            reading: Vec::new(),
+        }
+    }
+
+    /// From the next record on arrays are bounded by this: the broker has stated what it takes.
+    pub fn set_max_payload_bytes(&mut self, max_payload_bytes: usize) {
+        self.settings.max_payload_bytes = max_payload_bytes;
+    }
+
+    /// Looks at the record just before the first that will be taken, for the deltas to count from.
+    pub fn prime(&mut self, before: &Record) {
+        debug_assert!(
+            self.open.is_none(),
+            "primed within an interval, before record {}",
+            before.sequence
+        );
+        self.before = match self.decryption.open(&before.telegram) {
+            Opened::Telegram(telegram) => Before::of(&dsmr::parse(&telegram)),
+            Opened::Skipped(_) | Opened::Waiting(_) => Before::default(),
+        };
+    }
+
+    /// Takes the next record and appends to `outputs` what it completes.
+    pub fn take(&mut self, record: &Record, outputs: &mut Vec<Output>) -> Taken {
+        let telegram = match self.decryption.open(&record.telegram) {
+            Opened::Waiting(why) => return Taken::Waiting { why },
+            Opened::Skipped(why) => {
+                self.pass_over(record, outputs);
+                return Taken::Skipped { why };
+            }
+            Opened::Telegram(telegram) => telegram,
+        };
+        self.silence(record.silence_ms, outputs);
+        let readings = dsmr::parse(&telegram);
+        let received_at = received_at(record);
+        let time = readings.time.unwrap_or(received_at);
+        let number = self.interval_number(time);
+        if self.open.as_ref().is_some_and(|open| {
+            open.number != number || open.elapsed_ms.saturating_add(record.silence_ms) > self.longest_ms()
+        }) {
+            self.close(outputs);
+        }
+        self.reading.clear();
+        let origin = Origin {
+            received_at,
+            queue: &self.settings.queue,
+            sequence: record.sequence,
+        };
+        reading::write(&mut self.reading, &readings, Some(origin));
+        self.add(number, record, &telegram, outputs);
+        if let Some(open) = self.open.as_mut().filter(|_| self.settings.has_summary) {
+            open.summary.add(&readings, record.sequence, &self.before);
+        }
+        if self.settings.interval_seconds == 0 {
+            self.close(outputs);
+        }
+        Taken::Read
+    }
+
+    /// Capture says that no telegram has come for this long, in milliseconds; closes what that closes.
+    pub fn silence(&mut self, silence_ms: u64, outputs: &mut Vec<Output>) {
+        if silence_ms > INTERVAL_SILENCE_MS {
+            self.close(outputs);
+        }
+    }
+
+    /// The state as this record says it: the queue's head before the backlog, so that dashboards are current
+    /// at once. None where it cannot be opened. Nothing else comes of the record.
+    pub fn state_of(&mut self, record: &Record) -> Option<State> {
+        let Opened::Telegram(telegram) = self.decryption.open(&record.telegram) else {
+            return None;
+        };
+        Some(state(
+            &dsmr::parse(&telegram),
+            received_at(record),
+            record.sequence,
+        ))
+    }
+
+    /// Where the interval begins that this record belongs to. None where it cannot be opened, or where each
+    /// telegram is its own interval.
+    pub fn interval_start(&mut self, record: &Record) -> Option<Timestamp> {
+        let Opened::Telegram(telegram) = self.decryption.open(&record.telegram) else {
+            return None;
+        };
+        let time = dsmr::parse(&telegram).time.unwrap_or(received_at(record));
+        (self.settings.interval_seconds > 0).then(|| self.moment(self.interval_number(time)))
+    }
+
+    /// A record that does not open. It belongs to no interval, but its silence counts.
+    fn pass_over(&mut self, record: &Record, outputs: &mut Vec<Output>) {
+        self.silence(record.silence_ms, outputs);
+        match &mut self.open {
+            Some(open) => {
+                open.last_sequence = record.sequence;
+                open.elapsed_ms = open.elapsed_ms.saturating_add(record.silence_ms);
+            }
+            None => {
+                self.before = Before::default();
+                outputs.push(Output::Closed {
+                    last_sequence: record.sequence,
+                });
+            }
+        }
+    }
+
+    /// Adds the reading to the open interval, or begins one with it.
+    fn add(&mut self, number: i64, record: &Record, telegram: &[u8], outputs: &mut Vec<Output>) {
+        let sequence = record.sequence;
+        let open = match &mut self.open {
+            Some(open) => {
+                if !open
+                    .part
+                    .try_add(&self.reading, sequence, self.settings.max_payload_bytes)
+                {
+                    let full = std::mem::replace(&mut open.part, Part::begin(&self.reading, sequence));
+                    outputs.push(readings_of(full));
+                }
+                open.elapsed_ms = open.elapsed_ms.saturating_add(record.silence_ms);
+                open.last_sequence = sequence;
+                open
+            }
+            None => self.open.insert(Interval {
+                number,
+                last_sequence: sequence,
+                elapsed_ms: 0,
+                part: Part::begin(&self.reading, sequence),
+                summary: Summary::default(),
+                last_telegram: Telegram::default(),
+            }),
+        };
+        if self.settings.has_state {
+            open.last_telegram.bytes.clear();
+            open.last_telegram.bytes.extend_from_slice(telegram);
+            open.last_telegram.received_at = received_at(record);
+            open.last_telegram.sequence = sequence;
+        }
+    }
+
+    /// Closes the open interval, if there is one.
+    fn close(&mut self, outputs: &mut Vec<Output>) {
+        let Some(interval) = self.open.take() else { return };
+        outputs.push(readings_of(interval.part));
+        if self.settings.has_summary && self.settings.interval_seconds > 0 {
+            let (start, end) = (
+                self.moment(interval.number),
+                self.moment(interval.number.saturating_add(1)),
+            );
+            outputs.push(Output::Summary {
+                payload: interval.summary.to_payload(start, end),
+            });
+        }
+        self.before = interval.summary.before_next(interval.last_sequence);
+        if self.settings.has_state {
+            let last = &interval.last_telegram;
+            outputs.push(Output::State(state(
+                &dsmr::parse(&last.bytes),
+                last.received_at,
+                last.sequence,
+            )));
+        }
+        outputs.push(Output::Closed {
+            last_sequence: interval.last_sequence,
+        });
+    }
+
+    /// The longest that the records of one interval can span, in milliseconds.
+    fn longest_ms(&self) -> u64 {
+        u64::from(self.settings.interval_seconds) * 1000 + INTERVAL_SILENCE_MS
+    }
+
+    fn interval_number(&self, time: Timestamp) -> i64 {
+        time.as_second()
+            .div_euclid(i64::from(self.settings.interval_seconds.max(1)))
+    }
+
+    /// Where the interval of this number begins, as near as a timestamp comes to it.
+    fn moment(&self, number: i64) -> Timestamp {
+        let seconds = number.saturating_mul(i64::from(self.settings.interval_seconds.max(1)));
+        Timestamp::from_second(seconds).unwrap_or(if number < 0 {
+            Timestamp::MIN
+        } else {
+            Timestamp::MAX
+        })
+    }
+}
+
+fn readings_of(part: Part) -> Output {
+    let (first_sequence, last_sequence) = (part.first_sequence, part.last_sequence);
+    Output::Readings {
+        payload: part.into_payload(),
+        first_sequence,
+        last_sequence,
+    }
+}
+
+fn state(readings: &Readings<'_>, received_at: Timestamp, sequence: u64) -> State {
+    let time = readings.time.unwrap_or(received_at);
+    State {
+        payload: state::to_payload(readings, time, sequence),
+        sequence,
+    }
+}
+
+/// Capture's clock, as near as a timestamp comes to it: a clock can stand anywhere.
+fn received_at(record: &Record) -> Timestamp {
+    let nearest = if record.captured_at_us < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    };
+    Timestamp::from_microsecond(record.captured_at_us).unwrap_or(nearest)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! Registers and gauges of a telegram under the names that summary and state give them.
+//!
+//! A name says what, from where, and last the unit: `electricity_import_tariff1_kwh`, `power_import_l1_kw`,
+//! `gas_m3`. Of several M-Bus devices of one kind the live one has the plain name (`gas_m3`); where there
+//! are several with readings, each has one with its channel besides (`gas_channel1_m3`,
+//! `gas_channel2_m3`), so that none is missed when another becomes the live one.
+
+use std::borrow::Cow;
+
+use rust_decimal::Decimal;
+use shared::dsmr::{Device, DeviceKind, Quantity, Readings};
+
+/// A register or a gauge, by what it measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Name {
+    /// Of the electricity meter.
+    Electricity(Quantity),
+    /// Of an M-Bus device; without a channel the live one of its kind.
+    Device {
+        kind: DeviceKind,
+        channel: Option<u8>,
+        unit: Unit,
+    },
+}
+
+/// Units that registers of M-Bus devices are given in; others of the same kind are turned into these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Unit {
+    CubicMetre,
+    GigaJoule,
+    KilowattHour,
+}
+
+/// One number of a telegram.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Measurement<'r> {
+    pub(crate) name: Name,
+    pub(crate) value: Decimal,
+    /// For a register the meter that counts, which changes when the meter is exchanged. None for a gauge.
+    pub(crate) register_of: Option<&'r str>,
+}
+
+impl Name {
+    pub(crate) fn text(self) -> Cow<'static, str> {
+        match self {
+            Self::Electricity(quantity) => electricity_name(quantity).unwrap_or_default().into(),
+            Self::Device { kind, channel, unit } => {
+                let kind: Cow<'static, str> = match kind {
+                    DeviceKind::Electricity => "electricity_submeter".into(),
+                    DeviceKind::Gas => "gas".into(),
+                    DeviceKind::Heat => "heat".into(),
+                    DeviceKind::WarmWater => "warm_water".into(),
+                    DeviceKind::Water => "water".into(),
+                    DeviceKind::HeatOrCooling => "heat_or_cooling".into(),
+                    DeviceKind::Other(device_type) => format!("mbus_type{device_type}").into(),
+                };
+                let unit = match unit {
+                    Unit::CubicMetre => "m3",
+                    Unit::GigaJoule => "gj",
+                    Unit::KilowattHour => "kwh",
+                };
+                match channel {
+                    None => format!("{kind}_{unit}").into(),
+                    Some(channel) => format!("{kind}_channel{channel}_{unit}").into(),
+                }
+            }
+        }
+    }
+}
+
+/// Every register and gauge that the telegram states, electricity first.
+pub(crate) fn measurements<'r>(readings: &'r Readings<'_>) -> impl Iterator<Item = Measurement<'r>> {
+    let equipment_id = readings.equipment_id.as_deref().unwrap_or_default();
+    let electricity = Quantity::ALL.into_iter().filter_map(move |quantity| {
+        electricity_name(quantity)?;
+        let register_of = is_register(quantity).then_some(equipment_id);
+        Some(Measurement {
+            name: Name::Electricity(quantity),
+            value: readings.quantity(quantity)?,
+            register_of,
+        })
+    });
+    electricity.chain(
+        readings
+            .devices
+            .iter()
+            .flat_map(|device| device_measurements(readings, device)),
+    )
+}
+
+fn device_measurements<'r>(
+    readings: &'r Readings<'_>,
+    device: &'r Device<'_>,
+) -> impl Iterator<Item = Measurement<'r>> {
+    let measured = device.kind().zip(register(device));
+    let names = measured.map(|(kind, (_, unit))| {
+        let is_live = readings
+            .live_device(kind)
+            .is_some_and(|live| live.channel == device.channel);
+        let others = readings
+            .devices
+            .iter()
+            .filter(|other| other.kind() == Some(kind) && other.reading.is_some());
+        let plain = is_live.then_some(Name::Device {
+            kind,
+            channel: None,
+            unit,
+        });
+        let with_channel = (others.count() > 1).then_some(Name::Device {
+            kind,
+            channel: Some(device.channel),
+            unit,
+        });
+        [plain, with_channel].into_iter().flatten()
+    });
+    let value = measured.map(|(_, (value, _))| value).unwrap_or_default();
+    let register_of = Some(device.id.as_deref().unwrap_or_default());
+    names.into_iter().flatten().map(move |name| Measurement {
+        name,
+        value,
+        register_of,
+    })
+}
+
+/// The reading of a device and its unit; none of a unit that is none of the three. A unit that is not
+/// stated is the one that the kind is counted in.
+fn register(device: &Device<'_>) -> Option<(Decimal, Unit)> {
+    let reading = device.reading.as_ref()?;
+    let (unit, thousandths) = match reading.unit.as_deref().map(str::to_ascii_lowercase).as_deref() {
+        Some("m3") => (Unit::CubicMetre, false),
+        Some("dm3" | "l") => (Unit::CubicMetre, true),
+        Some("gj") => (Unit::GigaJoule, false),
+        Some("mj") => (Unit::GigaJoule, true),
+        Some("kwh") => (Unit::KilowattHour, false),
+        Some("wh") => (Unit::KilowattHour, true),
+        Some(_) => return None,
+        None => match device.kind()? {
+            DeviceKind::Gas | DeviceKind::Water | DeviceKind::WarmWater => (Unit::CubicMetre, false),
+            DeviceKind::Heat | DeviceKind::HeatOrCooling => (Unit::GigaJoule, false),
+            DeviceKind::Electricity => (Unit::KilowattHour, false),
+            DeviceKind::Other(_) => return None,
+        },
+    };
+    let mut value = reading.value;
+    if thousandths {
+        value.set_scale(value.scale() + 3).ok()?;
+    }
+    Some((value, unit))
+}
+
+fn is_register(quantity: Quantity) -> bool {
+    use Quantity::*;
+    matches!(
+        quantity,
+        ImportTotal | ImportTariff1 | ImportTariff2 | ExportTotal | ExportTariff1 | ExportTariff2
+    )
+}
+
+/// The name of an electricity quantity; none for counts, states and limits, which are neither registers nor
+/// gauges.
+fn electricity_name(quantity: Quantity) -> Option<&'static str> {
+    use Quantity::*;
+    Some(match quantity {
+        ImportTotal => "electricity_import_total_kwh",
+        ImportTariff1 => "electricity_import_tariff1_kwh",
+        ImportTariff2 => "electricity_import_tariff2_kwh",
+        ExportTotal => "electricity_export_total_kwh",
+        ExportTariff1 => "electricity_export_tariff1_kwh",
+        ExportTariff2 => "electricity_export_tariff2_kwh",
+        PowerImport => "power_import_kw",
+        PowerExport => "power_export_kw",
+        PowerImportL1 => "power_import_l1_kw",
+        PowerImportL2 => "power_import_l2_kw",
+        PowerImportL3 => "power_import_l3_kw",
+        PowerExportL1 => "power_export_l1_kw",
+        PowerExportL2 => "power_export_l2_kw",
+        PowerExportL3 => "power_export_l3_kw",
+        VoltageL1 => "voltage_l1_v",
+        VoltageL2 => "voltage_l2_v",
+        VoltageL3 => "voltage_l3_v",
+        CurrentL1 => "current_l1_a",
+        CurrentL2 => "current_l2_a",
+        CurrentL3 => "current_l3_a",
+        CurrentAverageDemand => "current_average_demand_kw",
+        MaximumDemandMonth => "maximum_demand_month_kw",
+        LimiterThreshold | FuseThreshold | BreakerState | PowerFailures | LongPowerFailures | SagsL1
+        | SagsL2 | SagsL3 | SwellsL1 | SwellsL2 | SwellsL3 => return None,
+    })
+}
+
+/// The meter's identifier for people: the text that its hex digits stand for, where they stand for one.
+pub(crate) fn readable_equipment_id(readings: &Readings<'_>) -> Option<String> {
+    let id = readings.equipment_id.as_deref()?;
+    let decoded: Option<Vec<u8>> = (id.len() % 2 == 0 && id.bytes().all(|digit| digit.is_ascii_hexdigit()))
+        .then(|| {
+            (0..id.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(id.get(at..at + 2)?, 16).ok())
+                .collect()
+        })
+        .flatten();
+    let text = decoded.filter(|bytes| bytes.iter().all(|byte| matches!(byte, b' '..=b'~')));
+    Some(match text.and_then(|bytes| String::from_utf8(bytes).ok()) {
+        Some(text) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => id.to_owned(),
+    })
+}

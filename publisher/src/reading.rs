@@ -1,0 +1,225 @@
+//! The JSON object of one telegram.
+//!
+//! First come the keys of the Go program that this one replaces, with its spelling, in its order, always
+//! all of them: a number that the meter does not send is 0, a text `""`, a list `[]`. Then come the keys
+//! that it did not have, left out where the meter does not send them; last `Other_objects` with everything
+//! that has no key of its own, each as the contents of its brackets.
+//!
+//! `Instantaneous_activepower_incoming_kW` and `…_outgoing_kW` are always 0, as they were: no reference
+//! stands for them.
+
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+use shared::dsmr::{Device, DeviceKind, Quantity, Readings};
+
+use crate::payload::json::{ObjectWriter, push_text};
+
+/// Where a telegram came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// Capture's clock when the telegram's last byte came.
+    pub received_at: Timestamp,
+    /// Identity of the queue's folder.
+    pub queue: &'a str,
+    /// The record's sequence.
+    pub sequence: u64,
+}
+
+/// Appends the JSON object of a telegram to `out`. A telegram without a time of its own gets the time that
+/// it was received; one read from a file, without origin, gets `""` then.
+pub fn write(out: &mut Vec<u8>, readings: &Readings<'_>, origin: Option<Origin<'_>>) {
+    let mut object = ObjectWriter::begin(out);
+    write_go_keys(&mut object, readings, origin);
+    if let Some(origin) = origin {
+        object.moment("Received_at", origin.received_at);
+        object.text("Queue", origin.queue);
+        object.integer("Sequence", origin.sequence);
+    }
+    for (key, quantity) in FURTHER_NUMBERS {
+        number_if_sent(&mut object, key, readings.quantity(quantity));
+    }
+    if !readings.devices.is_empty() {
+        object.array("Mbus_devices", &readings.devices, write_device);
+    }
+    write_belgian_keys(&mut object, readings);
+    if !readings.other.is_empty() {
+        let mut other = object.object("Other_objects");
+        for kept in &readings.other {
+            other.array(&kept.reference(), kept.groups(), |out, group| {
+                push_text(out, &group)
+            });
+        }
+        other.end();
+    }
+    object.end();
+}
+
+/// The Go program's numbers up to the power failures.
+const GO_POWERS: [(&str, Quantity); 8] = [
+    ("Actualpower_incoming_kW", Quantity::PowerImport),
+    ("Actualpower_outgoing_kW", Quantity::PowerExport),
+    ("InstantaneousPower_incoming_L1_kW", Quantity::PowerImportL1),
+    ("InstantaneousPower_incoming_L2_kW", Quantity::PowerImportL2),
+    ("InstantaneousPower_incoming_L3_kW", Quantity::PowerImportL3),
+    ("InstantaneousPower_outgoing_L1_kW", Quantity::PowerExportL1),
+    ("InstantaneousPower_outgoing_L2_kW", Quantity::PowerExportL2),
+    ("InstantaneousPower_outgoing_L3_kW", Quantity::PowerExportL3),
+];
+
+const FURTHER_NUMBERS: [(&str, Quantity); 10] = [
+    ("Electricity_incoming_total_kwh", Quantity::ImportTotal),
+    ("Electricity_outgoing_total_kwh", Quantity::ExportTotal),
+    ("Long_power_failure_count", Quantity::LongPowerFailures),
+    ("L2_voltage_sag_count", Quantity::SagsL2),
+    ("L3_voltage_sag_count", Quantity::SagsL3),
+    ("L2_voltage_swell_count", Quantity::SwellsL2),
+    ("L3_voltage_swell_count", Quantity::SwellsL3),
+    ("Voltage_L1_V", Quantity::VoltageL1),
+    ("Voltage_L2_V", Quantity::VoltageL2),
+    ("Voltage_L3_V", Quantity::VoltageL3),
+];
+
+fn write_go_keys(object: &mut ObjectWriter<'_>, readings: &Readings<'_>, origin: Option<Origin<'_>>) {
+    let number = |quantity| readings.quantity(quantity).unwrap_or_default();
+    object.text("Manufacture_spec", &readings.identification);
+    object.text("Version_info", readings.version.as_deref().unwrap_or_default());
+    match readings.time.or(origin.map(|origin| origin.received_at)) {
+        Some(time) => object.moment("Date_timestamp", time),
+        None => object.text("Date_timestamp", ""),
+    }
+    object.text(
+        "Equipment_id",
+        readings.equipment_id.as_deref().unwrap_or_default(),
+    );
+    object.number(
+        "Electricity_incoming_tariff1_kwh",
+        number(Quantity::ImportTariff1),
+    );
+    object.number(
+        "Electricity_outgoing_tariff1_kwh",
+        number(Quantity::ExportTariff1),
+    );
+    object.number(
+        "Electricity_incoming_tariff2_kwh",
+        number(Quantity::ImportTariff2),
+    );
+    object.number(
+        "Electricity_outgoing_tariff2_kwh",
+        number(Quantity::ExportTariff2),
+    );
+    object.text("Tarrif_id", readings.tariff.as_deref().unwrap_or_default());
+    for (key, quantity) in GO_POWERS {
+        object.number(key, number(quantity));
+    }
+    object.number("Power_failure_count", number(Quantity::PowerFailures));
+    object.array(
+        "Power_failure_history",
+        &readings.power_failures,
+        |out, failure| {
+            let mut entry = ObjectWriter::begin(out);
+            entry.moment("Failure_time", failure.ended);
+            entry.number("Failure_duration", failure.seconds);
+            entry.end();
+        },
+    );
+    object.number("L1_voltage_sag_count", number(Quantity::SagsL1));
+    object.number("L1_voltage_swell_count", number(Quantity::SwellsL1));
+    let message = readings.message.as_deref().unwrap_or_default();
+    object.text("Text_msg", readings.message_code.as_deref().unwrap_or(message));
+    object.integer("Text_msg_maxchars", message.chars().count() as u64);
+    object.number("Instantaneous_current_l1_amp", number(Quantity::CurrentL1));
+    object.number("Instantaneous_current_l2_amp", number(Quantity::CurrentL2));
+    object.number("Instantaneous_current_l3_amp", number(Quantity::CurrentL3));
+    object.number("Instantaneous_activepower_incoming_kW", Decimal::ZERO);
+    object.number("Instantaneous_activepower_outgoing_kW", Decimal::ZERO);
+    write_gas(object, readings);
+    object.text("Crc_string", readings.crc.as_deref().unwrap_or_default());
+}
+
+/// The gas meter, on whichever channel it is. A reading in another unit than m³ is among the M-Bus devices
+/// alone.
+fn write_gas(object: &mut ObjectWriter<'_>, readings: &Readings<'_>) {
+    let gas = readings.live_device(DeviceKind::Gas);
+    object.text(
+        "Gas_device_type",
+        gas.and_then(|gas| gas.device_type.as_deref()).unwrap_or_default(),
+    );
+    object.text(
+        "Gas_device_id",
+        gas.and_then(|gas| gas.id.as_deref()).unwrap_or_default(),
+    );
+    let reading = gas.and_then(|gas| gas.reading.as_ref());
+    let in_cubic_metres = reading.filter(|reading| {
+        reading
+            .unit
+            .as_ref()
+            .is_none_or(|unit| unit.eq_ignore_ascii_case("m3"))
+    });
+    object.array("Gas_readings", in_cubic_metres, |out, reading| {
+        let mut entry = ObjectWriter::begin(out);
+        entry.moment("Capture_time", reading.time);
+        entry.number("Value_m3", reading.value);
+        entry.end();
+    });
+}
+
+fn write_device(out: &mut Vec<u8>, device: &Device<'_>) {
+    let mut entry = ObjectWriter::begin(out);
+    entry.integer("Channel", u64::from(device.channel));
+    text_if_sent(&mut entry, "Device_type", device.device_type.as_deref());
+    text_if_sent(&mut entry, "Device_id", device.id.as_deref());
+    if let Some(reading) = &device.reading {
+        entry.moment("Capture_time", reading.time);
+        entry.number("Value", reading.value);
+        text_if_sent(&mut entry, "Unit", reading.unit.as_deref());
+    }
+    number_if_sent(&mut entry, "Valve_position", device.valve_position);
+    entry.end();
+}
+
+fn write_belgian_keys(object: &mut ObjectWriter<'_>, readings: &Readings<'_>) {
+    let demand = readings.quantity(Quantity::CurrentAverageDemand);
+    number_if_sent(object, "Current_average_demand_kW", demand);
+    number_if_sent(
+        object,
+        "Maximum_demand_month_kW",
+        readings.quantity(Quantity::MaximumDemandMonth),
+    );
+    if let Some(time) = readings.maximum_demand_month_time {
+        object.moment("Maximum_demand_month_time", time);
+    }
+    if let Some(peaks) = &readings.maximum_demand_history {
+        object.array("Maximum_demand_history", peaks, |out, peak| {
+            let mut entry = ObjectWriter::begin(out);
+            entry.moment("Period", peak.period);
+            if let Some(time) = peak.time {
+                entry.moment("Time", time);
+            }
+            entry.number("Demand_kW", peak.demand_kw);
+            entry.end();
+        });
+    }
+    number_if_sent(object, "Breaker_state", readings.quantity(Quantity::BreakerState));
+    number_if_sent(
+        object,
+        "Limiter_threshold_kW",
+        readings.quantity(Quantity::LimiterThreshold),
+    );
+    number_if_sent(
+        object,
+        "Fuse_threshold_A",
+        readings.quantity(Quantity::FuseThreshold),
+    );
+}
+
+fn number_if_sent(object: &mut ObjectWriter<'_>, key: &str, value: Option<Decimal>) {
+    if let Some(value) = value {
+        object.number(key, value);
+    }
+}
+
+fn text_if_sent(object: &mut ObjectWriter<'_>, key: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        object.text(key, value);
+    }
+}

@@ -1,0 +1,26 @@
+//! The state object: the newest of every register and gauge, flat, for dashboards that show *now*.
+
+use jiff::Timestamp;
+use shared::dsmr::Readings;
+
+use crate::measurement::{measurements, readable_equipment_id};
+use crate::payload::json::ObjectWriter;
+
+/// The JSON object of one telegram. `time` is its own time, else capture's.
+pub(crate) fn to_payload(readings: &Readings<'_>, time: Timestamp, sequence: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut object = ObjectWriter::begin(&mut out);
+    object.moment("time", time);
+    object.integer("sequence", sequence);
+    if let Some(id) = readable_equipment_id(readings) {
+        object.text("equipment_id", &id);
+    }
+    if let Some(tariff) = &readings.tariff {
+        object.text("tariff", tariff);
+    }
+    for measured in measurements(readings) {
+        object.number(&measured.name.text(), measured.value);
+    }
+    object.end();
+    out
+}
