@@ -10,6 +10,7 @@ pub mod config;
 pub mod dsmr;
 pub mod exit;
 pub mod logging;
+pub mod moment;
 pub mod record;
 pub mod telegram;
 pub mod wire;
