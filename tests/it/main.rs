@@ -5,5 +5,11 @@
 //!   take for granted.
 //! * [`containers`]: the images and compositions in a real engine; `tests/containers` runs these.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "these are tests, their own functions included"
+)]
+
 mod bench;
 mod containers;

@@ -14,6 +14,7 @@ pub mod calendar;
 pub mod crc;
 pub mod dialect;
 pub mod disturbance;
+pub mod encryption;
 pub mod random;
 mod sheet;
 mod sun;
@@ -23,6 +24,7 @@ pub use dialect::Dialect;
 pub use truth::{KEYS_OF_THE_ARRIVAL, Truth};
 
 use appliances::Appliances;
+use encryption::Encryption;
 use random::Random;
 use sun::Sun;
 
@@ -47,6 +49,8 @@ pub struct Settings {
     pub period_seconds: i64,
     /// Text that the meter shows (0-0:96.13.0); empty for none.
     pub text: String,
+    /// How it encrypts, where it does.
+    pub encryption: Option<Encryption>,
 }
 
 impl Settings {
@@ -74,6 +78,7 @@ impl Settings {
             starts_at: calendar::seconds(2026, 4, 16, 0, 0, 0) + random.below(12 * 3_600 / 10) as i64 * 10,
             period_seconds: dialect.period_seconds(),
             text: String::new(),
+            encryption: None,
         }
     }
 }
@@ -125,7 +130,6 @@ pub(crate) struct State {
     pub(crate) failure_log: Vec<(i64, i64)>,
     pub(crate) gas: Volume,
     pub(crate) water: Volume,
-    /// Hundredths of a megajoule.
     pub(crate) heat: Volume,
     pub(crate) demand: Demand,
 }
@@ -137,7 +141,7 @@ pub(crate) struct Volume {
     counted: i64,
     /// When it was read last, UTC seconds.
     pub(crate) read_at: i64,
-    /// What was read: litres of gas and of water, hundredths of a GJ of heat.
+    /// What was read: litres of gas and of water, MJ of heat.
     pub(crate) reading: i64,
 }
 
@@ -272,13 +276,17 @@ impl Household {
             ];
         }
         state.demand.peak = (at - at.rem_euclid(900), random.between(500, 3_000));
-        for months in (1..=random.between(0, 12)).rev() {
-            let month = at - seconds_into_month(at) - months * 30 * 86_400;
-            state.demand.history.push((
-                month,
-                month - random.between(1, 2_000) * 900,
-                random.between(500, 9_000),
-            ));
+        let mut month = at - seconds_into_month(at);
+        for _ in 0..random.between(0, 12) {
+            let peak_at = month - random.between(1, 2_000) * 900;
+            state
+                .demand
+                .history
+                .insert(0, (month, peak_at, random.between(500, 9_000)));
+            // Noon of the day before is in the month before, whatever the clocks do in between.
+            let before = month - 43_200;
+            month = before - seconds_into_month(before);
+            month += calendar::utc_offset(before) - calendar::utc_offset(month);
         }
         let sun = Sun::new(settings.solar_peak_w);
         let appliances = Appliances::new(settings.phases, &mut random);
@@ -327,8 +335,11 @@ impl Household {
     /// Lives through one period and gives the telegram of its end.
     pub fn telegram(&mut self) -> Telegram {
         self.live();
-        let telegram = dialect::write(&self.settings, &self.state, self.frame_counter);
-        self.frame_counter += 1;
+        let mut telegram = dialect::write(&self.settings, &self.state);
+        if let Some(encryption) = &self.settings.encryption {
+            telegram.bytes = encryption.frame(self.frame_counter, &telegram.bytes);
+            self.frame_counter += 1;
+        }
         telegram
     }
 
@@ -357,9 +368,9 @@ impl Household {
             *phase -= sun_w / settings.phases as i64;
         }
         let step = settings.dialect.power_step_w();
-        for phase in 0..settings.phases {
-            state.phase_w[phase] = drawn[phase] / step * step;
-            state.phase_var[phase] = drawn[phase].abs() / 8 - 60;
+        for (phase, drawn) in drawn.into_iter().enumerate().take(settings.phases) {
+            state.phase_w[phase] = drawn / step * step;
+            state.phase_var[phase] = drawn.abs() / 8 - 60;
         }
         state.power_w = state.phase_w.iter().sum();
         let energy = state.power_w * period;
@@ -402,7 +413,9 @@ impl Household {
             0
         };
         state.water.count(water * period, state.at, every);
-        state.heat.count(i64::from(is_heating) * period, state.at, every);
+        state
+            .heat
+            .count(i64::from(is_heating) * 10 * period, state.at, every);
     }
 }
 

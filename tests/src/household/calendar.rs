@@ -70,9 +70,14 @@ pub fn is_summer(utc: i64) -> bool {
     (last_sunday(3)..last_sunday(10)).contains(&utc)
 }
 
+/// Seconds by which local time is ahead of UTC at this UTC time.
+pub fn utc_offset(utc: i64) -> i64 {
+    if is_summer(utc) { 7_200 } else { 3_600 }
+}
+
 /// The meter's local time at this UTC time.
 pub fn local(utc: i64) -> Civil {
-    civil(utc + if is_summer(utc) { 7_200 } else { 3_600 })
+    civil(utc + utc_offset(utc))
 }
 
 /// `YYMMDDhhmmss` and the mark `S` or `W`, as a meter writes its time.

@@ -95,6 +95,20 @@ impl Cable {
     }
 }
 
+/// What a reader at 8N1 sees of a line at 7E1: each character with its parity in the top bit.
+pub fn with_even_parity(bytes: &[u8]) -> Vec<u8> {
+    bytes
+        .iter()
+        .map(|byte| {
+            if byte.count_ones() % 2 == 1 {
+                byte | 0x80
+            } else {
+                *byte
+            }
+        })
+        .collect()
+}
+
 /// Any byte, but none that begins or ends a telegram: this is the noise of a line, not an attack.
 fn noise_byte(random: &mut Random) -> u8 {
     loop {

@@ -140,11 +140,6 @@ impl Sheet {
         self.truth.registers.insert(name.to_owned(), amount.decimal());
     }
 
-    /// A gauge.
-    pub(crate) fn gauge(&mut self, name: &str, amount: Amount) {
-        self.truth.gauges.insert(name.to_owned(), amount.decimal());
-    }
-
     /// An object that has no key of its own: it is kept under `Other_objects`, values as they are.
     pub(crate) fn other(&mut self, reference: &str, values: &[&str]) {
         let brackets: String = values.iter().map(|value| format!("({value})")).collect();
@@ -172,12 +167,12 @@ impl Sheet {
         }
     }
 
-    /// Ends with `!`, the CRC that the function computes, and a line end.
-    pub(crate) fn end_with_crc(mut self, crc: fn(&[u8]) -> u16) -> (Vec<u8>, Truth) {
+    /// Ends with `!`, the CRC that the function computes, in at least so many digits, and a line end.
+    pub(crate) fn end_with_crc(mut self, crc: fn(&[u8]) -> u16, digits: usize) -> (Vec<u8>, Truth) {
         self.text.push(b'!');
-        let text = format!("{:04X}", crc(&self.text));
-        self.expect("Crc_string", json!(text));
-        self.line(&text);
+        let crc = crc(&self.text);
+        self.expect("Crc_string", json!(format!("{crc:04X}")));
+        self.line(&format!("{crc:0digits$X}"));
         (self.text, self.truth)
     }
 

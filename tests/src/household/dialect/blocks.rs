@@ -7,17 +7,28 @@ use super::super::calendar;
 use super::super::sheet::{Kind, Sheet};
 use super::super::{State, Volume};
 
+/// How a number is written.
+#[derive(Clone, Copy)]
+pub(crate) struct Number<'a> {
+    /// The first two fields of its reference.
+    pub(crate) prefix: &'a str,
+    /// Digits before the point.
+    pub(crate) digits: usize,
+    /// Digits behind it.
+    pub(crate) decimals: u32,
+}
+
 /// The registers of both tariffs, import first.
-pub(crate) fn tariff_registers(sheet: &mut Sheet, state: &State, digits: usize) {
+pub(crate) fn tariff_registers(sheet: &mut Sheet, state: &State, number: Number<'_>) {
     for (group, way, name, watt_seconds) in [
         ("1.8", "incoming", "import", &state.import_ws),
         ("2.8", "outgoing", "export", &state.export_ws),
     ] {
         for (tariff, watt_seconds) in (1..).zip(watt_seconds) {
             sheet.number(
-                &format!("1-0:{group}.{tariff}"),
-                digits,
-                kwh(*watt_seconds),
+                &format!("{}:{group}.{tariff}", number.prefix),
+                number.digits,
+                kwh(*watt_seconds).with_decimals(number.decimals),
                 "kWh",
                 &format!("Electricity_{way}_tariff{tariff}_kwh"),
                 Kind::Register(&format!("electricity_{name}_tariff{tariff}_kwh")),
@@ -26,25 +37,78 @@ pub(crate) fn tariff_registers(sheet: &mut Sheet, state: &State, digits: usize) 
     }
 }
 
+/// The registers of a meter without tariffs.
+pub(crate) fn total_registers(sheet: &mut Sheet, state: &State, digits: usize) {
+    for (group, way, name, watt_seconds) in [
+        ("1.8.0", "incoming", "import", &state.import_ws),
+        ("2.8.0", "outgoing", "export", &state.export_ws),
+    ] {
+        sheet.number(
+            &format!("1-0:{group}"),
+            digits,
+            kwh(watt_seconds.iter().sum()),
+            "kWh",
+            &format!("Electricity_{way}_total_kwh"),
+            Kind::Register(&format!("electricity_{name}_total_kwh")),
+        );
+    }
+}
+
 /// Power drawn and given back, of all phases together.
-pub(crate) fn total_power(sheet: &mut Sheet, state: &State, digits: usize) {
+pub(crate) fn total_power(sheet: &mut Sheet, state: &State, number: Number<'_>) {
     let (import, export) = both_ways(state.power_w);
-    sheet.number(
-        "1-0:1.7.0",
-        digits,
-        import,
-        "kW",
-        "Actualpower_incoming_kW",
-        Kind::Gauge("power_import_kw"),
-    );
-    sheet.number(
-        "1-0:2.7.0",
-        digits,
-        export,
-        "kW",
-        "Actualpower_outgoing_kW",
-        Kind::Gauge("power_export_kw"),
-    );
+    for (group, way, name, power) in [
+        ("1.7.0", "incoming", "import", import),
+        ("2.7.0", "outgoing", "export", export),
+    ] {
+        sheet.number(
+            &format!("{}:{group}", number.prefix),
+            number.digits,
+            power.with_decimals(number.decimals),
+            "kW",
+            &format!("Actualpower_{way}_kW"),
+            Kind::Gauge(&format!("power_{name}_kw")),
+        );
+    }
+}
+
+/// Reactive registers, which have no key of their own.
+pub(crate) fn reactive_registers(sheet: &mut Sheet, state: &State, digits: usize, unit: &str) {
+    for (group, var_seconds) in [
+        ("3.8.0", state.reactive_import_vars),
+        ("4.8.0", state.reactive_export_vars),
+    ] {
+        sheet.other(
+            &format!("1-0:{group}"),
+            &[&format!("{}*{unit}", kwh(var_seconds).padded(digits))],
+        );
+    }
+}
+
+/// Reactive power, of all phases together.
+pub(crate) fn reactive_power(sheet: &mut Sheet, state: &State, digits: usize, unit: &str) {
+    let (import, export) = both_ways(state.phase_var.iter().sum());
+    sheet.other("1-0:3.7.0", &[&format!("{}*{unit}", import.padded(digits))]);
+    sheet.other("1-0:4.7.0", &[&format!("{}*{unit}", export.padded(digits))]);
+}
+
+/// Reactive power of each phase: all import, then all export.
+pub(crate) fn reactive_phase_power(
+    sheet: &mut Sheet,
+    state: &State,
+    phases: usize,
+    digits: usize,
+    unit: &str,
+) {
+    let vars = &state.phase_var[..phases];
+    for (n, vars) in (1..).zip(vars) {
+        let text = both_ways(*vars).0.padded(digits);
+        sheet.other(&format!("1-0:{}3.7.0", 2 * n), &[&format!("{text}*{unit}")]);
+    }
+    for (n, vars) in (1..).zip(vars) {
+        let text = both_ways(*vars).1.padded(digits);
+        sheet.other(&format!("1-0:{}4.7.0", 2 * n), &[&format!("{text}*{unit}")]);
+    }
 }
 
 /// Power of each phase: all drawn, then all given back.
@@ -104,8 +168,8 @@ pub(crate) fn current(sheet: &mut Sheet, state: &State, phases: usize, digits: u
     }
 }
 
-/// Power failures: both counts and the log.
-pub(crate) fn failures(sheet: &mut Sheet, state: &State) {
+/// How often power failed.
+pub(crate) fn failure_count(sheet: &mut Sheet, state: &State) {
     sheet.number(
         "0-0:96.7.21",
         5,
@@ -114,6 +178,11 @@ pub(crate) fn failures(sheet: &mut Sheet, state: &State) {
         "Power_failure_count",
         Kind::Other,
     );
+}
+
+/// Power failures: both counts and the log.
+pub(crate) fn failures(sheet: &mut Sheet, state: &State) {
+    failure_count(sheet, state);
     sheet.number(
         "0-0:96.7.9",
         5,
@@ -163,6 +232,39 @@ pub(crate) fn text_message(sheet: &mut Sheet, text: &str) {
     sheet.expect("Text_msg_maxchars", json!(text.chars().count()));
 }
 
+/// The breaker: closed.
+pub(crate) fn breaker(sheet: &mut Sheet) {
+    sheet.number(
+        "0-0:96.3.10",
+        1,
+        Amount::whole(1),
+        "",
+        "Breaker_state",
+        Kind::Other,
+    );
+}
+
+/// The limiter, in kW.
+pub(crate) fn limiter(sheet: &mut Sheet, threshold: &str) {
+    sheet.line(&format!("0-0:17.0.0({threshold}*kW)"));
+    sheet.expect("Limiter_threshold_kW", amount_of(threshold).json());
+}
+
+/// The fuse of the first phase, in A.
+pub(crate) fn fuse(sheet: &mut Sheet, threshold: &str) {
+    sheet.line(&format!("1-0:31.4.0({threshold}*A)"));
+    sheet.expect("Fuse_threshold_A", amount_of(threshold).json());
+}
+
+/// The amount that a constant of this file's callers is written as.
+fn amount_of(text: &str) -> Amount {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let units = format!("{whole}{fraction}")
+        .parse()
+        .expect("thresholds are written as numbers");
+    Amount::new(units, fraction.len() as u32)
+}
+
 /// A meter behind the meter.
 pub(crate) struct Device<'a> {
     pub(crate) channel: u8,
@@ -174,8 +276,6 @@ pub(crate) struct Device<'a> {
     /// `24.2.1`, or `24.2.3` for gas in Belgium.
     pub(crate) value_reference: &'a str,
     pub(crate) volume: &'a Volume,
-    /// Digits behind the point.
-    pub(crate) decimals: u32,
     pub(crate) unit: &'a str,
     pub(crate) has_valve: bool,
     pub(crate) register: &'a str,
@@ -190,12 +290,11 @@ pub(crate) fn device(sheet: &mut Sheet, device: &Device<'_>) {
         id_reference,
         value_reference,
         volume,
-        decimals,
         unit,
         has_valve,
         register,
     } = device;
-    let value = Amount::new(volume.reading, *decimals);
+    let value = Amount::thousandths(volume.reading);
     sheet.line(&format!("0-{channel}:24.1.0({kind})"));
     sheet.line(&format!("0-{channel}:{id_reference}({id})"));
     if *has_valve {
@@ -215,7 +314,7 @@ pub(crate) fn device(sheet: &mut Sheet, device: &Device<'_>) {
         "Unit": unit,
     });
     if *has_valve {
-        entry["Valve_position"] = json!("1");
+        entry["Valve_position"] = json!(1);
     }
     sheet.mbus_device(entry);
     if kind.ends_with('3') {
