@@ -1,9 +1,15 @@
 //! End to end: the real programs, a meter on a pty or over TCP, a real mosquitto. One binary, a module
 //! for each claim:
 //!
-//! * [`bench`]: the bench itself holds: brokers, proxy, subscriber and meters do what the other tests
-//!   take for granted.
+//! * [`bench`]: brokers, proxy, subscriber and meters do what the other tests take for granted.
+//! * [`path`]: what the household lives is what a subscriber receives, number for number.
+//! * [`outage`]: what is away for a while costs nothing that was accepted.
+//! * [`crash`]: nor does `kill -9`, or SIGTERM.
+//! * [`command_line`]: the Go program's command lines and files, and the commands, as users type them.
+//! * [`dialects`]: every dialect of the household through the real programs.
+//! * [`corpus`]: real telegrams, where the folder of them is there.
 //! * [`containers`]: the images and compositions in a real engine; `tests/containers` runs these.
+//! * [`source`]: what must hold of the source itself.
 
 #![allow(
     clippy::expect_used,
@@ -12,4 +18,12 @@
 )]
 
 mod bench;
+mod command_line;
 mod containers;
+mod corpus;
+mod crash;
+mod dialects;
+mod installation;
+mod outage;
+mod path;
+mod source;

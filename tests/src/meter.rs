@@ -44,12 +44,20 @@ pub struct PtyMeter {
 impl PtyMeter {
     /// Plugs in the adapter: from now on there is a device of this name.
     pub fn plug_in(link: &Path) -> Self {
-        let mut meter = Self {
+        Self::try_plug_in(link).unwrap_or_else(|error| panic!("a pty can be made: {error}"))
+    }
+
+    /// The same, where it is not sure that this machine has ptys.
+    ///
+    /// # Errors
+    /// Where no pty can be had, or the link not be made.
+    pub fn try_plug_in(link: &Path) -> io::Result<Self> {
+        let (line, device) = open_pty()?;
+        symlink(&device, link)?;
+        Ok(Self {
             link: link.to_owned(),
-            line: None,
-        };
-        meter.plug_in_again();
-        meter
+            line: Some(line),
+        })
     }
 
     /// Pulls the adapter out: the device is gone.
@@ -60,12 +68,10 @@ impl PtyMeter {
 
     /// Plugs it in again: another device, under the same name.
     pub fn plug_in_again(&mut self) {
-        let (line, device) = open_pty().unwrap_or_else(|error| panic!("a pty can be made: {error}"));
         if self.link.is_symlink() {
             fs::remove_file(&self.link).expect("the device's link can be removed");
         }
-        symlink(&device, &self.link).expect("the device's link can be made");
-        self.line = Some(line);
+        *self = Self::plug_in(&self.link);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
@@ -29,9 +29,11 @@ struct Log {
 }
 
 impl Process {
-    /// Starts it. Its standard error and standard output are kept; its standard input is empty.
+    /// Starts it, in a process group of its own, so that Ctrl-C in a terminal reaches it only through its
+    /// owner. Its standard error and standard output are kept; its standard input is empty.
     pub fn start(name: &str, command: &mut Command) -> Self {
         let mut child = command
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

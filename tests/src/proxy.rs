@@ -53,7 +53,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    target: u16,
+    target: (String, u16),
     mode: Mode,
     delay: Duration,
     swallows_acknowledgements: bool,
@@ -63,14 +63,19 @@ struct State {
 }
 
 impl Proxy {
-    /// One in front of whatever listens on this port.
+    /// One in front of whatever listens on this port of this machine.
     pub fn to(target: u16) -> Self {
+        Self::to_host(&Ipv4Addr::LOCALHOST.to_string(), target)
+    }
+
+    /// One in front of whatever listens on this port of that machine.
+    pub fn to_host(host: &str, port: u16) -> Self {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of this machine can be listened on");
         let address = listener.local_addr().expect("a listener has an address");
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                target,
+                target: (host.to_owned(), port),
                 mode: Mode::Pass,
                 delay: Duration::ZERO,
                 swallows_acknowledgements: false,
@@ -94,6 +99,11 @@ impl Proxy {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Host and port of what it stands in front of.
+    pub fn target(&self) -> (String, u16) {
+        self.shared.lock().target.clone()
     }
 
     /// Carries new connections again.
@@ -132,9 +142,9 @@ impl Proxy {
         self.change(|state| state.swallows_acknowledgements = swallows);
     }
 
-    /// Carries new connections to this port.
-    pub fn set_target(&self, target: u16) {
-        self.change(|state| state.target = target);
+    /// Carries new connections to this port of this machine.
+    pub fn set_target(&self, port: u16) {
+        self.change(|state| state.target.1 = port);
     }
 
     /// How many connections it carries now.
@@ -209,12 +219,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             if state.is_ending {
                 return;
             }
-            (state.target, state.mode)
+            (state.target.clone(), state.mode)
         };
         let broker = if mode == Mode::Refuse {
             None
         } else {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, target)).ok()
+            TcpStream::connect((target.0.as_str(), target.1)).ok()
         };
         let Some(broker) = broker else {
             shared.lock().recording.refused += 1;

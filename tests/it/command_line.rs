@@ -1,0 +1,520 @@
+//! Command lines and files as users have them: the Go program's work unchanged, and every command does
+//! what its help says.
+
+use std::process::Command;
+
+use serde_json::Value;
+use tests::broker::Mosquitto;
+use tests::deadline::{SOON, wait_for, wait_until};
+use tests::folder::Folder;
+use tests::ledger::Ledger;
+use tests::meter::{Meter, PtyMeter};
+use tests::programs::{run_capture, run_publisher, start_capture, start_publisher};
+use tests::subscriber::{Received, Subscriber};
+
+use crate::installation::{Installation, TOPIC, assert_readings_are_true, household};
+use tests::household::Dialect;
+
+/// Waits for the readings of a topic and gives them.
+fn readings(subscriber: &Subscriber, topic: &str, count: usize) -> Ledger {
+    let of_topic = |messages: &[Received]| {
+        Ledger::of(
+            messages
+                .iter()
+                .filter(|message| message.topic == topic)
+                .map(|message| &*message.payload),
+        )
+    };
+    subscriber.wait_for(&format!("{count} readings of {topic}"), SOON, |messages| {
+        let ledger = of_topic(messages);
+        if ledger.len() >= count {
+            Ok(ledger)
+        } else {
+            Err(format!("{} readings", ledger.len()))
+        }
+    })
+}
+
+#[test]
+fn the_go_programs_file_works_as_it_is_and_publishes_nothing_new() {
+    let folder = Folder::new();
+    let broker = Mosquitto::start(folder.path());
+    let subscriber = Subscriber::start(broker.port(), "#");
+    let mut meter = PtyMeter::plug_in(&folder.join("ttyUSB0"));
+    // The file of its README, with the two addresses of this test.
+    let file = format!(
+        "send_interval: 1 # Seconds\n\
+         debug: true\n\
+         usb: {}\n\
+         mqtt:\n\
+         \x20 address: \"localhost:{}\"\n\
+         \x20 topic: \"dev.sample.topic\"\n\
+         \x20 # credfile: \"\"\n",
+        meter.address(),
+        broker.port()
+    );
+    folder.write("smartmeter-config.yml", file);
+    let none: [&str; 0] = [];
+    let _capture = start_capture(folder.path(), &none);
+    let mut publisher = start_publisher(folder.path(), &["-config", "smartmeter-config.yml"]);
+    let sent = household(41, Dialect::Dsmr5).telegrams(20);
+    sent.iter().for_each(|telegram| meter.send(&telegram.bytes));
+    let ledger = readings(&subscriber, "dev.sample.topic", 19);
+    assert_readings_are_true(&ledger, sent.iter().map(|telegram| &telegram.truth));
+
+    publisher.kill();
+    let will = subscriber.wait_for("the will", SOON, |messages| {
+        messages
+            .iter()
+            .find(|message| message.topic != "dev.sample.topic")
+            .cloned()
+            .ok_or_else(String::new)
+    });
+    assert_eq!(
+        (will.topic.as_str(), &*will.payload),
+        ("will:dev.sample.topic", &b"GoingDown"[..])
+    );
+    assert_eq!(
+        subscriber.messages().last(),
+        Some(&will),
+        "nothing else was published"
+    );
+    let late = Subscriber::start(broker.port(), "#");
+    publish_a_mark(broker.port());
+    late.wait_for("the mark", SOON, |messages| {
+        if messages.is_empty() {
+            Err(String::new())
+        } else {
+            Ok(())
+        }
+    });
+    assert_eq!(late.messages()[0].topic, "mark", "nothing was retained");
+}
+
+fn publish_a_mark(port: u16) {
+    use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
+    let (client, mut connection) = Client::new(MqttOptions::new("mark", "127.0.0.1", port), 4);
+    client.publish("mark", QoS::AtLeastOnce, false, "mark").unwrap();
+    for event in connection.iter() {
+        if matches!(event.unwrap(), Event::Incoming(Packet::PubAck(_))) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn the_go_programs_command_lines_work_in_one_argument_and_in_many() {
+    let folder = Folder::new();
+    let broker = Mosquitto::start(folder.path());
+    let subscriber = Subscriber::start(broker.port(), "go/#");
+    let mut meter = PtyMeter::plug_in(&folder.join("ttyUSB0"));
+    let (usb, address) = (meter.address(), format!("localhost:{}", broker.port()));
+    let lines: [Vec<String>; 3] = [
+        // As docker's users pass it: one argument.
+        vec![format!(
+            "-usb {usb} -mqtt_address {address} -mqtt_topic go/readings -interval 0 -debug"
+        )],
+        [
+            format!("-usb={usb}"),
+            format!("--mqtt_address={address}"),
+            "-mqtt_topic=go/readings".into(),
+            "--interval=0".into(),
+            "-debug=true".into(),
+        ]
+        .to_vec(),
+        [
+            "-usb",
+            &usb,
+            "--mqtt_address",
+            &address,
+            "-mqtt_topic",
+            "go/readings",
+            "--interval",
+            "0",
+            "-debug",
+            "true",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    let mut household = household(42, Dialect::Dsmr5);
+    for (round, line) in (1..).zip(&lines) {
+        let mut capture = start_capture(folder.path(), line);
+        let mut publisher = start_publisher(folder.path(), line);
+        household
+            .telegrams(5)
+            .iter()
+            .for_each(|telegram| meter.send(&telegram.bytes));
+        readings(&subscriber, "go/readings", 5 * round);
+        for process in [&mut publisher, &mut capture] {
+            assert!(process.terminate().0.success(), "{line:?}");
+        }
+    }
+}
+
+#[test]
+fn a_credentials_file_lets_the_publisher_in_and_a_wrong_one_is_told_in_words() {
+    let folder = Folder::new();
+    let passwords = folder.join("passwords");
+    let made = Command::new("mosquitto_passwd")
+        .arg("-b")
+        .arg("-c")
+        .arg(&passwords)
+        .args(["meter", "s3cr=t"])
+        .status();
+    assert!(made.unwrap().success());
+    let broker = Mosquitto::start_with(
+        folder.path(),
+        &format!("allow_anonymous false\npassword_file {}\n", passwords.display()),
+    );
+    let mut meter = PtyMeter::plug_in(&folder.join("ttyUSB0"));
+    let credentials = folder.write(
+        "mqtt.properties",
+        "# of the broker\nuser=meter\npassword = wrong\n",
+    );
+    let arguments = [
+        "-usb".to_owned(),
+        meter.address(),
+        "-mqtt_address".into(),
+        format!("127.0.0.1:{}", broker.port()),
+        "-mqtt_topic".into(),
+        "secret/readings".into(),
+        "-interval=0".into(),
+        "-mqtt_cred_file".into(),
+        credentials.display().to_string(),
+    ];
+    let subscriber = Subscriber::start_at("127.0.0.1", broker.port(), "secret/#", Some(("meter", "s3cr=t")));
+    let _capture = start_capture(folder.path(), &arguments);
+    let publisher = start_publisher(folder.path(), &arguments);
+    household(43, Dialect::Dsmr5)
+        .telegrams(3)
+        .iter()
+        .for_each(|telegram| meter.send(&telegram.bytes));
+    wait_for("words about the credentials", SOON, || {
+        let said = publisher.said().to_lowercase();
+        let is_told = ["not authori", "password", "credentials"]
+            .iter()
+            .any(|word| said.contains(word));
+        if is_told { Ok(()) } else { Err(said) }
+    });
+    assert!(
+        !publisher.said().contains("wrong"),
+        "a password is in the log:\n{}",
+        publisher.said()
+    );
+    folder.write("mqtt.properties", "user=meter\npassword = s3cr\\=t\n");
+    drop(publisher);
+    let _publisher = start_publisher(folder.path(), &arguments);
+    readings(&subscriber, "secret/readings", 3);
+}
+
+#[test]
+fn mistakes_end_with_the_documented_code_and_name_what_is_wrong() {
+    let folder = Folder::new();
+    folder.write("misspelt.yml", "mqtt:\n  adress: localhost\n");
+    folder.write("wrong.yml", "send_interval: soon\n");
+    for run in [run_capture, run_publisher] {
+        let ran = run(folder.path(), &["-config", "misspelt.yml"]);
+        assert_eq!(ran.code, Some(78), "{}", ran.errors);
+        for word in ["misspelt.yml", "adress", "address"] {
+            assert!(ran.errors.contains(word), "no {word} in: {}", ran.errors);
+        }
+        let ran = run(folder.path(), &["-config", "wrong.yml"]);
+        assert_eq!(ran.code, Some(78), "{}", ran.errors);
+        for word in ["wrong.yml", "send_interval", "soon"] {
+            assert!(ran.errors.contains(word), "no {word} in: {}", ran.errors);
+        }
+        let ran = run(folder.path(), &["-config", "absent.yml"]);
+        assert_eq!(ran.code, Some(78), "{}", ran.errors);
+        assert!(ran.errors.contains("absent.yml"), "{}", ran.errors);
+        let ran = run(folder.path(), &["--no-such-flag"]);
+        assert_eq!(ran.code, Some(64), "{}", ran.errors);
+    }
+}
+
+#[test]
+fn every_commands_help_shows_an_example() {
+    let folder = Folder::new();
+    let no_command: &[&str] = &[];
+    for command in [
+        no_command,
+        &["run"],
+        &["export"],
+        &["import"],
+        &["status"],
+        &["forget"],
+    ] {
+        help_reads_well(
+            "capture",
+            &run_capture(folder.path(), &[command, &["--help"]].concat())
+                .done()
+                .text(),
+        );
+    }
+    for command in [no_command, &["run"], &["replay"], &["parse"], &["status"]] {
+        help_reads_well(
+            "publisher",
+            &run_publisher(folder.path(), &[command, &["--help"]].concat())
+                .done()
+                .text(),
+        );
+    }
+}
+
+fn help_reads_well(program: &str, help: &str) {
+    let has_example = help
+        .lines()
+        .skip_while(|line| !line.contains("xample"))
+        .any(|line| line.contains(program));
+    assert!(has_example, "no example of {program} in:\n{help}");
+}
+
+#[test]
+fn export_prints_byte_for_byte_what_the_meter_sent_with_and_without_capture_running() {
+    let mut house = Installation::new(44);
+    let mut capture = house.start_capture();
+    house.send(120);
+    house.wait_for_head(120);
+    let all: Vec<u8> = house
+        .sent
+        .iter()
+        .flat_map(|telegram| telegram.bytes.clone())
+        .collect();
+    let some: Vec<u8> = house.sent[9..20]
+        .iter()
+        .flat_map(|telegram| telegram.bytes.clone())
+        .collect();
+    for is_running in [true, false] {
+        if !is_running {
+            capture.terminate();
+        }
+        assert!(
+            house.capture(&["export"]).done().output == all,
+            "running: {is_running}"
+        );
+        let part = house
+            .capture(&["export", "--from", "#10", "--to", "#20", "--format", "raw"])
+            .done();
+        assert_eq!(
+            String::from_utf8_lossy(&part.output),
+            String::from_utf8_lossy(&some),
+            "running: {is_running}"
+        );
+        let lines = house
+            .capture(&["export", "--from", "1h", "--format", "jsonl"])
+            .done()
+            .text();
+        let lines: Vec<Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 120);
+        for (line, (n, telegram)) in lines.iter().zip((1..).zip(&house.sent)) {
+            assert_eq!(line["sequence"], n);
+            assert!(
+                line["captured_at"].as_str().is_some_and(|at| at.ends_with('Z')),
+                "{line}"
+            );
+            assert_eq!(
+                line["telegram"].as_str().map(str::as_bytes),
+                Some(&*telegram.bytes)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_file_is_taken_in_once_and_capture_ends_when_all_is_durable() {
+    let mut house = Installation::new(45);
+    let sent = house.household.telegrams(200);
+    let file: Vec<u8> = sent.iter().flat_map(|telegram| telegram.bytes.clone()).collect();
+    house.folder.write("capture.txt", &file);
+    let port = format!("file:{}", house.folder.join("capture.txt").display());
+    let arguments = [
+        "--usb",
+        &port,
+        "--queue",
+        "queue",
+        "--socket",
+        "queue.sock",
+        "--once",
+    ];
+    run_capture(house.folder.path(), &arguments).done();
+    let exported = run_capture(
+        house.folder.path(),
+        &["export", "--queue", "queue", "--socket", "queue.sock"],
+    )
+    .done();
+    assert!(
+        exported.output == file,
+        "{} bytes in, {} out",
+        file.len(),
+        exported.output.len()
+    );
+
+    // The same as an import into another queue, twice: the second time nothing is new.
+    for _ in 0..2 {
+        run_capture(
+            house.folder.path(),
+            &["import", "capture.txt", "--queue", "other"],
+        )
+        .done();
+        let arguments = ["export", "--queue", "other", "--socket", "other.sock"];
+        assert!(run_capture(house.folder.path(), &arguments).done().output == file);
+    }
+}
+
+#[test]
+fn status_tells_of_both_programs_what_is_so() {
+    let mut house = Installation::new(46);
+    house.configure(0, "", "");
+    assert_eq!(house.publisher(&["status"]).code, Some(1), "nothing runs");
+    let _capture = house.start_capture();
+    house.send(30);
+    house.wait_for_head(30);
+    let status = house.capture(&["status", "--json"]).done().json();
+    assert_eq!(
+        [&status["accepted"], &status["head"], &status["tail"]],
+        [30, 30, 1],
+        "{status}"
+    );
+    house.capture(&["status", "--max-age", "1h"]).done();
+    assert!(house.capture(&["status"]).done().text().contains("30"));
+    wait_until("the last telegram to be older than a second", SOON, || {
+        house.capture(&["status", "--max-age", "1s"]).code == Some(1)
+    });
+    assert_eq!(
+        house.publisher(&["status"]).code,
+        Some(1),
+        "no publisher is connected"
+    );
+
+    let _publisher = house.start_publisher();
+    house.wait_for_reading(30, SOON);
+    let status = wait_for("the publisher to report that it is done", SOON, || {
+        let ran = house.publisher(&["status", "--json", "--max-lag", "0"]);
+        if ran.code == Some(0) {
+            Ok(ran.json())
+        } else {
+            Err(format!("{}{}", ran.text(), ran.errors))
+        }
+    });
+    assert!(
+        status.to_string().contains("mqtt"),
+        "the consumer is named: {status}"
+    );
+
+    // While it is connected a consumer cannot be removed; one that does not exist is said.
+    assert_ne!(house.capture(&["forget", "mqtt"]).code, Some(0));
+}
+
+#[test]
+fn a_consumer_that_is_gone_for_good_can_be_forgotten() {
+    let mut house = Installation::new(47);
+    house.configure(0, "", "");
+    let _capture = house.start_capture();
+    let mut publisher = house.start_publisher();
+    house.send(5);
+    house.wait_for_reading(5, SOON);
+    publisher.terminate();
+    let names = |house: &Installation| -> Vec<String> {
+        house
+            .try_status()
+            .unwrap()
+            .consumers
+            .into_iter()
+            .map(|consumer| consumer.name)
+            .collect()
+    };
+    assert_eq!(names(&house), ["mqtt"]);
+    house.capture(&["forget", "mqtt"]).done();
+    assert_eq!(names(&house), Vec::<String>::new());
+}
+
+#[test]
+fn a_replay_publishes_the_same_bytes_again_and_moves_no_cursor() {
+    let mut house = Installation::new(48);
+    let _capture = house.start_capture();
+    let _publisher = house.start_publisher();
+    house.send(99);
+    house.send_into_the_next(10);
+    house.wait_for_reading(99, SOON);
+    let first = house.subscriber.wait_for("the last summary", SOON, |messages| {
+        let summaries = messages
+            .iter()
+            .filter(|message| message.topic.ends_with("/summary"))
+            .count();
+        if summaries >= 10 {
+            Ok(messages.to_vec())
+        } else {
+            Err(format!("{summaries} summaries"))
+        }
+    });
+    let delivered = |messages: &[Received]| -> Vec<(String, String)> {
+        messages
+            .iter()
+            .filter(|message| message.topic == TOPIC || message.topic.ends_with("/summary"))
+            .map(|message| {
+                (
+                    message.topic.clone(),
+                    String::from_utf8_lossy(&message.payload).into_owned(),
+                )
+            })
+            .collect()
+    };
+    let cursor = |house: &Installation| house.try_status().unwrap().consumers[0].cursor;
+    wait_until("the cursor to stand at the last closed interval", SOON, || {
+        cursor(&house) == 99
+    });
+
+    let count = house.subscriber.count();
+    // Rounded outwards: sequence 25 is in the interval of 20 to 29, 50 in that of 50 to 59.
+    house
+        .publisher(&["replay", "--from", "#25", "--to", "#50"])
+        .done();
+    let expected: Vec<_> = delivered(&first)
+        .into_iter()
+        .filter(|(topic, payload)| {
+            let payload: Value = serde_json::from_str(payload).unwrap();
+            let sequence = if topic == TOPIC {
+                &payload[0]["Sequence"]
+            } else {
+                &payload["first_sequence"]
+            };
+            (20..=50).contains(&sequence.as_u64().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        expected.len(),
+        8,
+        "four intervals, each with readings and a summary"
+    );
+    let again = house.subscriber.wait_for("the replay", SOON, |messages| {
+        let again = delivered(&messages[count..]);
+        if again.len() >= 8 {
+            Ok(again)
+        } else {
+            Err(format!("{} messages", again.len()))
+        }
+    });
+    assert_eq!(again, expected);
+    assert_eq!(cursor(&house), 99);
+
+    // To another topic: the readings alone.
+    let elsewhere = Subscriber::start(house.broker.port(), "elsewhere/#");
+    house
+        .publisher(&["replay", "--from", "#1", "--topic", "elsewhere/readings"])
+        .done();
+    readings(&elsewhere, "elsewhere/readings", 99);
+    assert!(
+        elsewhere
+            .messages()
+            .iter()
+            .all(|message| message.topic == "elsewhere/readings")
+    );
+    assert_eq!(
+        house.received("availability"),
+        ["online"],
+        "a replay neither says nor unsays that it is there"
+    );
+}
