@@ -235,3 +235,84 @@ fn in_a_daylight_saving_night_no_interval_merges_and_none_vanishes() {
         assert_eq!(ends.len(), 4, "{ends:?}");
     }
 }
+
+/// The pure core alone, so that a mistake shows without processes: aggregation of every dialect.
+#[test]
+fn aggregation_of_every_dialect_gives_the_households_readings_registers_and_gauges() {
+    for dialect in Dialect::ALL {
+        for seed in 0..3 {
+            let telegrams = telegrams(dialect, seed);
+            let (readings, summaries) = aggregated(&telegrams);
+            assert_eq!(
+                readings.len(),
+                telegrams.len() - 1,
+                "{dialect:?}: the last interval is open"
+            );
+            for (reading, telegram) in readings.iter().zip(&telegrams) {
+                let differences = telegram.truth.differences(reading);
+                assert!(
+                    differences.is_empty(),
+                    "{dialect:?} of seed {seed}:\n  {}\n{}",
+                    differences.join("\n  "),
+                    String::from_utf8_lossy(&telegram.bytes)
+                );
+            }
+            for (summary, telegram) in summaries.iter().zip(&telegrams) {
+                for (group, truths) in [
+                    ("registers", &telegram.truth.registers),
+                    ("gauges", &telegram.truth.gauges),
+                ] {
+                    let told: BTreeMap<&str, String> = summary[group]
+                        .as_object()
+                        .into_iter()
+                        .flatten()
+                        .map(|(name, value)| (name.as_str(), value["last"].to_string()))
+                        .collect();
+                    let expected: BTreeMap<&str, String> = truths
+                        .iter()
+                        .map(|(name, value)| (name.as_str(), value.normalize().to_string()))
+                        .collect();
+                    assert_eq!(told, expected, "{dialect:?} of seed {seed}, {group}");
+                }
+            }
+        }
+    }
+}
+
+/// Readings and summaries of telegrams that are an interval each.
+fn aggregated(telegrams: &[Telegram]) -> (Vec<Value>, Vec<Value>) {
+    use publisher::aggregate::{Aggregator, Output, Settings, Taken};
+    use publisher::decrypt::Decryption;
+    use shared::config::OnTrouble;
+    use shared::record::Record;
+
+    let settings = Settings {
+        interval_seconds: 1,
+        max_payload_bytes: 512 * 1024,
+        queue: "queue".to_owned(),
+        has_summary: true,
+        has_state: false,
+    };
+    let mut aggregator = Aggregator::new(settings, Decryption::new(None, OnTrouble::Wait));
+    let mut outputs = Vec::new();
+    for (sequence, telegram) in (1..).zip(telegrams) {
+        let record = Record {
+            sequence,
+            captured_at_us: telegram.truth.at * 1_000_000,
+            silence_ms: 1_000,
+            telegram: telegram.bytes.clone(),
+        };
+        assert_eq!(aggregator.take(&record, &mut outputs), Taken::Read);
+    }
+    let (mut readings, mut summaries) = (Vec::new(), Vec::new());
+    for output in outputs {
+        match output {
+            Output::Readings { payload, .. } => {
+                readings.extend(serde_json::from_slice::<Vec<Value>>(&payload).unwrap());
+            }
+            Output::Summary { payload } => summaries.push(serde_json::from_slice(&payload).unwrap()),
+            Output::State(_) | Output::Closed { .. } => {}
+        }
+    }
+    (readings, summaries)
+}

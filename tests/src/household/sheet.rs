@@ -140,6 +140,11 @@ impl Sheet {
         self.truth.registers.insert(name.to_owned(), amount.decimal());
     }
 
+    /// A gauge whose line has been written.
+    pub(crate) fn gauge(&mut self, name: &str, amount: Amount) {
+        self.truth.gauges.insert(name.to_owned(), amount.decimal());
+    }
+
     /// An object that has no key of its own: it is kept under `Other_objects`, values as they are.
     pub(crate) fn other(&mut self, reference: &str, values: &[&str]) {
         let brackets: String = values.iter().map(|value| format!("({value})")).collect();

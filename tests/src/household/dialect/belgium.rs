@@ -115,17 +115,9 @@ fn demand(sheet: &mut Sheet, state: &State) {
         now,
         "kW",
         "Current_average_demand_kW",
-        Kind::Other,
+        Kind::Gauge("current_average_demand_kw"),
     );
-    let (peak_at, peak_w) = state.demand.peak;
-    let peak = Amount::thousandths(peak_w);
-    sheet.line(&format!(
-        "1-0:1.6.0({})({}*kW)",
-        calendar::stamp(peak_at),
-        peak.padded(2)
-    ));
-    sheet.expect("Maximum_demand_month_kW", peak.json());
-    sheet.expect("Maximum_demand_month_time", json!(calendar::rfc3339(peak_at)));
+    blocks::month_peak(sheet, state, "1-0");
 
     let history = &state.demand.history;
     let mut line = format!("0-0:98.1.0({})(1-0:1.6.0)(1-0:1.6.0)", history.len());

@@ -232,6 +232,20 @@ pub(crate) fn text_message(sheet: &mut Sheet, text: &str) {
     sheet.expect("Text_msg_maxchars", json!(text.chars().count()));
 }
 
+/// The month's highest quarter-hour, and when it ended.
+pub(crate) fn month_peak(sheet: &mut Sheet, state: &State, prefix: &str) {
+    let (at, watts) = state.demand.peak;
+    let peak = Amount::thousandths(watts);
+    sheet.line(&format!(
+        "{prefix}:1.6.0({})({}*kW)",
+        calendar::stamp(at),
+        peak.padded(2)
+    ));
+    sheet.expect("Maximum_demand_month_kW", peak.json());
+    sheet.expect("Maximum_demand_month_time", json!(calendar::rfc3339(at)));
+    sheet.gauge("maximum_demand_month_kw", peak);
+}
+
 /// The breaker: closed.
 pub(crate) fn breaker(sheet: &mut Sheet) {
     sheet.number(

@@ -39,7 +39,7 @@ pub(super) fn write(settings: &Settings, state: &State) -> Sheet {
     blocks::sags_and_swells(&mut sheet, state, phases);
     blocks::text_message(&mut sheet, &settings.text);
     for message in 2..=5 {
-        sheet.line(&format!("0-0:96.13.{message}()"));
+        sheet.other(&format!("0-0:96.13.{message}"), &[""]);
     }
     blocks::voltage(&mut sheet, state, phases, 3);
     blocks::current(&mut sheet, state, phases, 3, 0);

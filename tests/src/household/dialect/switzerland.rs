@@ -1,8 +1,6 @@
 //! A Swiss meter: `1-1` in place of `1-0` for what it counts in all, and a history cut off after its
 //! count.
 
-use super::super::amount::Amount;
-use super::super::calendar;
 use super::super::sheet::Sheet;
 use super::super::{Settings, State};
 use super::blocks::{self, Number};
@@ -25,15 +23,7 @@ pub(super) fn write(settings: &Settings, state: &State) -> Sheet {
         },
     );
     sheet.text("0-0:96.14.0", &format!("{:04}", state.tariff), "Tarrif_id");
-    let (peak_at, peak_w) = state.demand.peak;
-    let peak = Amount::thousandths(peak_w);
-    sheet.line(&format!(
-        "1-1:1.6.0({})({}*kW)",
-        calendar::stamp(peak_at),
-        peak.padded(2)
-    ));
-    sheet.expect("Maximum_demand_month_kW", peak.json());
-    sheet.expect("Maximum_demand_month_time", json!(calendar::rfc3339(peak_at)));
+    blocks::month_peak(&mut sheet, state, "1-1");
     blocks::total_power(
         &mut sheet,
         state,
