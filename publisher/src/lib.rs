@@ -8,6 +8,7 @@ pub mod delivery;
 mod jitter;
 mod measurement;
 pub mod mqtt;
+pub mod parse;
 pub mod payload;
 pub mod reading;
 pub mod source;
