@@ -253,7 +253,7 @@ pub struct Delivery {
     connection: Option<Connection>,
     next_id: u64,
     state: StateSlot,
-    is_meter_online: bool,
+    is_meter_online: Option<bool>,
     is_finishing: bool,
     losses: u32,
     skips: u32,
@@ -297,7 +297,7 @@ struct StateSlot {
 }
 
 impl Delivery {
-    /// Nothing to deliver, no connection, the meter taken to be there.
+    /// Nothing to deliver, no connection, nothing known of the meter: availability is not said before.
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -305,7 +305,7 @@ impl Delivery {
             connection: None,
             next_id: 1,
             state: StateSlot::default(),
-            is_meter_online: true,
+            is_meter_online: None,
             is_finishing: false,
             losses: 0,
             skips: 0,
@@ -371,7 +371,7 @@ impl Delivery {
             }
             Event::Closed { last_sequence } => self.window.close(last_sequence),
             Event::State { payload, sequence } => self.state.offer(sequence, payload),
-            Event::Meter { is_online } => self.is_meter_online = is_online,
+            Event::Meter { is_online } => self.is_meter_online = Some(is_online),
             Event::NewQueue => {
                 self.window.forget_ends();
                 self.state.highest = 0;
@@ -602,19 +602,26 @@ impl Delivery {
         };
         let bound = bound.min(connection.receive_maximum);
 
-        let is_online = self.is_meter_online && !self.is_finishing;
-        let is_said = connection.availability.is_some_and(|(said, under_way)| {
-            said == is_online || (under_way.is_some() && !self.is_finishing)
-        });
-        if self.settings.has_availability && !is_said && connection.in_flight.len() < bound {
-            let payload = Bytes::from_static(if is_online { b"online" } else { b"offline" });
-            let id = connection.sent(now, &mut self.next_id, Kind::Availability, payload.len());
-            connection.availability = Some((is_online, Some(id)));
-            actions.push(Action::Publish(Message {
-                id,
-                kind: Kind::Availability,
-                payload,
-            }));
+        let wanted = if self.is_finishing {
+            Some(false)
+        } else {
+            self.is_meter_online
+        };
+        let wanted = wanted.filter(|_| self.settings.has_availability);
+        if let Some(is_online) = wanted.filter(|_| connection.in_flight.len() < bound) {
+            let is_said = connection.availability.is_some_and(|(said, under_way)| {
+                said == is_online || (under_way.is_some() && !self.is_finishing)
+            });
+            if !is_said {
+                let payload = Bytes::from_static(if is_online { b"online" } else { b"offline" });
+                let id = connection.sent(now, &mut self.next_id, Kind::Availability, payload.len());
+                connection.availability = Some((is_online, Some(id)));
+                actions.push(Action::Publish(Message {
+                    id,
+                    kind: Kind::Availability,
+                    payload,
+                }));
+            }
         }
         if self.is_finishing || self.held_until.is_some_and(|until| until > now) {
             return;

@@ -634,10 +634,12 @@ fn a_state_that_the_broker_hangs_up_on_does_not_stop_the_backlog() {
 }
 
 fn with_availability() -> Bench {
-    Bench::with(Settings {
+    let mut bench = Bench::with(Settings {
         has_availability: true,
         on_rejected: OnTrouble::Wait,
-    })
+    });
+    bench.handle(Event::Meter { is_online: true });
+    bench
 }
 
 #[test]
@@ -697,4 +699,21 @@ fn what_a_former_queue_gave_is_delivered_but_not_committed_to_the_new_one() {
     assert_eq!(bench.committed(), NONE);
     bench.acknowledge(3);
     assert_eq!(bench.committed(), [1]);
+}
+
+#[test]
+fn availability_is_not_said_while_nothing_is_known_of_the_meter() {
+    let settings = Settings {
+        has_availability: true,
+        on_rejected: OnTrouble::Wait,
+    };
+    let mut bench = Bench::with(settings);
+    bench.connect().interval(1);
+    assert_eq!(payloads(&bench.published()), ["[{\"Sequence\":1}]"]);
+    bench.handle(Event::Meter { is_online: false });
+    assert_eq!(payloads(&bench.published()), ["offline"]);
+
+    let mut bench = Bench::with(settings);
+    bench.connect().handle(Event::Finish);
+    assert_eq!(payloads(&bench.published()), ["offline"], "the end is known");
 }

@@ -1,0 +1,671 @@
+//! From records to acknowledged messages: what comes from capture and from the broker goes in, what
+//! the two are told comes out. Holds the aggregation and the delivery, and neither clock, socket nor
+//! thread, so that all of it can be tried with faults from a seed.
+//!
+//! What always holds:
+//!
+//! * A batch of records is asked for only while delivery has room, and not before the one before it
+//!   has been taken in: memory is bounded by the window and two batches.
+//! * Without a session with capture, messages already held are still delivered, and what they commit
+//!   is committed when capture is back.
+//! * A queue of another identity is another sequence: what the former one gave is delivered, and
+//!   nothing of it committed to the new one.
+
+mod words;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use shared::config::OnTrouble;
+use shared::record::Record;
+use shared::wire::PublisherReport;
+
+use crate::aggregate::{self, Aggregator, Output, Taken};
+use crate::decrypt::{Decryption, Keys};
+use crate::delivery::{self, Action, Delivery, Event, Notice};
+use crate::mqtt::{Command, MqttEvent, Topics};
+use crate::source::{LONGEST_WAIT, Opened, SourceCommand, SourceEvent};
+
+pub(crate) use words::grouped;
+
+/// With messages outstanding a read waits this long at most, so that their commit does not wait.
+const SHORT_WAIT: Duration = Duration::from_millis(20);
+/// At least this often capture hears how the publisher does; a session that broke shows by it.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// At most this often, however much changes.
+const REPORT_PAUSE: Duration = Duration::from_secs(1);
+/// A telegram that does not open is tried again this often: nothing changes by itself.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// Reasons told since the last success; more are not told.
+const TOLD: usize = 16;
+
+/// The values of the configuration that shape it.
+#[derive(Debug, Clone)]
+pub struct FlowSettings {
+    /// Seconds an interval lasts; 0 publishes every telegram as it comes.
+    pub interval_seconds: u32,
+    /// Bound on an array of readings, in bytes.
+    pub max_payload_bytes: usize,
+    /// Where messages go; a kind without a topic is off.
+    pub topics: Topics,
+    /// What to do with a message that the broker will never take.
+    pub on_rejected: OnTrouble,
+    /// Silence after which the meter counts as offline.
+    pub meter_timeout: Duration,
+    /// Keys of meters that encrypt.
+    pub keys: Option<Keys>,
+    /// What to do with a telegram that does not open.
+    pub on_undecryptable: OnTrouble,
+    /// Capture's socket, for log lines.
+    pub socket: PathBuf,
+}
+
+/// When something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// By a clock that does not jump.
+    pub elapsed: Duration,
+    /// By the system's clock, in microseconds since 1970-01-01T00:00:00Z.
+    pub unix_us: i64,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum FlowEvent {
+    /// With capture.
+    Source(SourceEvent),
+    /// With the broker.
+    Mqtt(MqttEvent),
+    /// Time has passed.
+    Tick,
+    /// The publisher is to stop.
+    Finish,
+}
+
+/// What to tell whom.
+#[derive(Debug)]
+pub enum Order {
+    /// The session with capture.
+    Source(SourceCommand),
+    /// The connection to the broker.
+    Mqtt(Command),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Flow {
+    settings: FlowSettings,
+    now: Now,
+    delivery: Delivery,
+    queue: Option<Queue>,
+    session: Option<u64>,
+    connection: Option<u64>,
+    records: VecDeque<Record>,
+    is_reading: bool,
+    is_finishing: bool,
+    waits_for_key: Option<(String, Duration)>,
+    meter: Meter,
+    told: Told,
+    report: Report,
+}
+
+/// The queue that is read, and how far.
+#[derive(Debug)]
+struct Queue {
+    identity: String,
+    aggregator: Aggregator,
+    /// Last sequence that the aggregation has taken; the cursor at first.
+    taken: u64,
+    /// Last sequence asked for and got.
+    fetched: u64,
+    /// Last sequence that may be committed.
+    committed: u64,
+    head: u64,
+}
+
+/// What is known of the meter.
+#[derive(Debug, Default)]
+struct Meter {
+    is_online: Option<bool>,
+    /// Whether the newest record was read before it was asked for: then a record that comes is news.
+    is_live: bool,
+    /// Since when capture has not been there to ask.
+    unknown_since: Option<Duration>,
+}
+
+/// What a person has been told since the last change.
+#[derive(Debug, Default)]
+struct Told {
+    capture: Vec<String>,
+    broker: Vec<String>,
+}
+
+impl Told {
+    fn is_news(told: &mut Vec<String>, words: &str) -> bool {
+        if told.len() >= TOLD || told.iter().any(|known| known == words) {
+            return false;
+        }
+        told.push(words.to_owned());
+        true
+    }
+}
+
+/// What capture keeps for `publisher status`.
+#[derive(Debug, Default)]
+struct Report {
+    connection: String,
+    last_acknowledged_at_us: Option<i64>,
+    skipped: BTreeMap<String, u64>,
+    sent_at: Option<Duration>,
+    is_due: bool,
+}
+
+impl Flow {
+    /// With nothing known of capture and broker.
+    pub fn new(settings: FlowSettings, now: Now) -> Self {
+        let delivery = Delivery::new(delivery::Settings {
+            has_availability: settings.topics.availability.is_some(),
+            on_rejected: settings.on_rejected,
+        });
+        Self {
+            settings,
+            now,
+            delivery,
+            queue: None,
+            session: None,
+            connection: None,
+            records: VecDeque::new(),
+            is_reading: false,
+            is_finishing: false,
+            waits_for_key: None,
+            meter: Meter {
+                unknown_since: Some(now.elapsed),
+                ..Meter::default()
+            },
+            told: Told::default(),
+            report: Report {
+                connection: "connecting for the first time".to_owned(),
+                ..Report::default()
+            },
+        }
+    }
+
+    /// When [`FlowEvent::Tick`] is due at the latest.
+    pub fn deadline(&self) -> Duration {
+        let report = self.report.sent_at.unwrap_or(self.now.elapsed) + REPORT_INTERVAL;
+        let soon = if self.report.is_due {
+            self.now.elapsed + REPORT_PAUSE
+        } else {
+            report
+        };
+        let meter = self
+            .meter
+            .unknown_since
+            .map(|since| since + self.settings.meter_timeout);
+        let meter = meter.filter(|at| *at > self.now.elapsed);
+        [Some(report.min(soon)), self.delivery.deadline(), meter]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(report)
+    }
+
+    /// Whether everything sent has been acknowledged, the last word on availability included.
+    pub fn is_quiet(&self) -> bool {
+        self.delivery.is_quiet()
+    }
+
+    /// Payload bytes held, for tests of the bound.
+    pub fn bytes_held(&self) -> usize {
+        self.delivery.bytes_held()
+    }
+
+    /// Takes an event and appends what to tell whom.
+    pub fn handle(&mut self, now: Now, event: FlowEvent, orders: &mut Vec<Order>) {
+        self.now = now;
+        match event {
+            FlowEvent::Source(event) => self.source(event, orders),
+            FlowEvent::Mqtt(event) => self.mqtt(event, orders),
+            FlowEvent::Tick => self.tick(orders),
+            FlowEvent::Finish => {
+                self.is_finishing = true;
+                self.deliver(Event::Finish, orders);
+            }
+        }
+        self.take(orders);
+        self.ask(orders);
+        self.send_report(orders);
+    }
+
+    fn source(&mut self, event: SourceEvent, orders: &mut Vec<Order>) {
+        match event {
+            SourceEvent::Opened(opened) => self.opened(*opened, orders),
+            SourceEvent::Records { records, head } => {
+                self.is_reading = false;
+                let Some(queue) = &mut self.queue else { return };
+                queue.head = head;
+                queue.fetched = records.last().map_or(queue.fetched, |record| record.sequence);
+                self.records.extend(records);
+                if self.meter.is_live {
+                    self.meter_is(true, orders);
+                }
+            }
+            SourceEvent::Idle { head, silence_ms } => {
+                self.is_reading = false;
+                if let Some(queue) = &mut self.queue {
+                    queue.head = head;
+                }
+                self.meter.is_live = true;
+                self.silence(silence_ms, orders);
+            }
+            SourceEvent::Head(record) => {
+                let state = self
+                    .queue
+                    .as_mut()
+                    .and_then(|queue| queue.aggregator.state_of(&record));
+                if let Some(state) = state {
+                    let payload = Bytes::from(state.payload);
+                    self.deliver(
+                        Event::State {
+                            payload,
+                            sequence: state.sequence,
+                        },
+                        orders,
+                    );
+                }
+            }
+            SourceEvent::Away(words) => {
+                self.session = None;
+                self.is_reading = false;
+                self.meter.is_live = false;
+                self.meter.unknown_since.get_or_insert(self.now.elapsed);
+                if Told::is_news(&mut self.told.capture, &words) {
+                    tracing::warn!("{words}; waiting for capture");
+                }
+            }
+            SourceEvent::Finished => self.session = None,
+        }
+    }
+
+    fn opened(&mut self, opened: Opened, orders: &mut Vec<Order>) {
+        let Opened {
+            session,
+            queue: identity,
+            cursor,
+            head,
+            before,
+            silence_ms,
+        } = opened;
+        self.told.capture.clear();
+        self.session = Some(session);
+        self.is_reading = false;
+        self.meter.is_live = false;
+        self.report.is_due = true;
+        self.report.sent_at = None;
+        let waiting = head.saturating_sub(cursor);
+        let socket = self.settings.socket.display();
+        tracing::info!(
+            "reading the queue {identity} at {socket}; {}",
+            words::waiting(waiting)
+        );
+        match &mut self.queue {
+            Some(queue) if queue.identity == identity => {
+                queue.head = head;
+                if queue.committed > cursor {
+                    let sequence = queue.committed;
+                    orders.push(Order::Source(SourceCommand::Commit { session, sequence }));
+                }
+            }
+            former => {
+                if let Some(former) = former.take() {
+                    self.leave(former, &identity, orders);
+                }
+                let mut aggregator = self.aggregator(&identity);
+                if let Some(before) = &before {
+                    aggregator.prime(before);
+                }
+                self.queue = Some(Queue {
+                    identity,
+                    aggregator,
+                    taken: cursor,
+                    fetched: cursor,
+                    committed: cursor,
+                    head,
+                });
+            }
+        }
+        if waiting > 0 {
+            self.ask_for_the_head(orders);
+        }
+        self.meter_silence(silence_ms, orders);
+    }
+
+    /// The queue is another one. What the former gave is delivered, its open interval included.
+    fn leave(&mut self, mut former: Queue, identity: &str, orders: &mut Vec<Order>) {
+        tracing::warn!(
+            "capture serves another queue than before ({identity}, was {}): what was read from the former \
+             one is still published",
+            former.identity
+        );
+        let mut outputs = Vec::new();
+        former.aggregator.silence(u64::MAX, &mut outputs);
+        self.records.clear();
+        self.deliver_all(outputs, orders);
+        self.deliver(Event::NewQueue, orders);
+    }
+
+    fn aggregator(&self, identity: &str) -> Aggregator {
+        let settings = &self.settings;
+        Aggregator::new(
+            aggregate::Settings {
+                interval_seconds: settings.interval_seconds,
+                max_payload_bytes: settings.max_payload_bytes,
+                queue: identity.to_owned(),
+                has_summary: settings.topics.summary.is_some(),
+                has_state: settings.topics.state.is_some(),
+            },
+            Decryption::new(settings.keys.clone(), settings.on_undecryptable),
+        )
+    }
+
+    /// Capture has nothing newer, and says for how long.
+    fn silence(&mut self, silence_ms: u64, orders: &mut Vec<Order>) {
+        if let Some(queue) = self.queue.as_mut().filter(|_| self.records.is_empty()) {
+            let mut outputs = Vec::new();
+            queue.aggregator.silence(silence_ms, &mut outputs);
+            self.deliver_all(outputs, orders);
+        }
+        self.meter_silence(silence_ms, orders);
+    }
+
+    fn meter_silence(&mut self, silence_ms: u64, orders: &mut Vec<Order>) {
+        self.meter.unknown_since = None;
+        self.meter_is(
+            Duration::from_millis(silence_ms) < self.settings.meter_timeout,
+            orders,
+        );
+    }
+
+    fn meter_is(&mut self, is_online: bool, orders: &mut Vec<Order>) {
+        let was = self.meter.is_online.replace(is_online);
+        if was == Some(is_online) {
+            return;
+        }
+        if !is_online {
+            let silence = shared::config::duration::in_words(self.settings.meter_timeout);
+            tracing::warn!("no telegram for {silence} (meter_timeout): the meter counts as offline");
+        } else if was.is_some() {
+            tracing::info!("telegrams come again: the meter is online");
+        }
+        self.deliver(Event::Meter { is_online }, orders);
+    }
+
+    fn mqtt(&mut self, event: MqttEvent, orders: &mut Vec<Order>) {
+        match event {
+            MqttEvent::Connected {
+                connection,
+                broker,
+                version,
+                receive_maximum,
+                largest_payload,
+            } => {
+                self.connection = Some(connection);
+                self.told.broker.clear();
+                let lag = self
+                    .queue
+                    .as_ref()
+                    .map_or(0, |queue| queue.head.saturating_sub(queue.committed));
+                tracing::info!("connected to {broker} ({version}); {}", words::waiting(lag));
+                self.report_connection(format!("connected to {broker} ({version})"));
+                self.deliver(
+                    Event::Connected {
+                        receive_maximum,
+                        largest_payload,
+                    },
+                    orders,
+                );
+                if lag > 0 {
+                    self.ask_for_the_head(orders);
+                }
+            }
+            MqttEvent::Acknowledged { id } => {
+                self.report.last_acknowledged_at_us = Some(self.now.unix_us);
+                self.report.is_due = true;
+                self.deliver(Event::Acknowledged { id }, orders);
+            }
+            MqttEvent::Rejected { id, fault, reason } => {
+                self.deliver(Event::Rejected { id, fault, reason }, orders);
+            }
+            MqttEvent::Lost(trouble) => {
+                self.connection = None;
+                Told::is_news(&mut self.told.broker, &trouble.to_string());
+                tracing::warn!("lost the broker {trouble}; telegrams are kept in the queue meanwhile");
+                self.report_connection(format!("lost {trouble}"));
+                self.deliver(
+                    Event::Disconnected {
+                        reason: trouble.words,
+                    },
+                    orders,
+                );
+            }
+            MqttEvent::Failed(trouble) => {
+                let trouble = trouble.to_string();
+                if Told::is_news(&mut self.told.broker, &trouble) {
+                    tracing::warn!("no connection to the broker {trouble}; trying again");
+                    self.report_connection(format!("not connected to {trouble}"));
+                }
+            }
+            MqttEvent::Finished => self.connection = None,
+        }
+    }
+
+    fn tick(&mut self, orders: &mut Vec<Order>) {
+        self.deliver(Event::Tick, orders);
+        let is_unknown_for_long = self
+            .meter
+            .unknown_since
+            .is_some_and(|since| since + self.settings.meter_timeout <= self.now.elapsed);
+        if is_unknown_for_long && self.meter.is_online != Some(false) {
+            self.meter_is(false, orders);
+        }
+    }
+
+    /// Takes records in while delivery has room for what comes of them.
+    fn take(&mut self, orders: &mut Vec<Order>) {
+        let mut outputs = Vec::new();
+        while self.delivery.has_room() && !self.is_finishing {
+            let Some(queue) = &mut self.queue else { return };
+            if self
+                .waits_for_key
+                .as_ref()
+                .is_some_and(|(_, until)| *until > self.now.elapsed)
+            {
+                return;
+            }
+            let Some(record) = self.records.pop_front() else {
+                return;
+            };
+            if record.sequence <= queue.taken {
+                continue;
+            }
+            let missing = record.sequence - queue.taken - 1;
+            match queue.aggregator.take(&record, &mut outputs) {
+                Taken::Read => self.waits_for_key = None,
+                Taken::Skipped { why } => {
+                    if count(&mut self.report.skipped, "undecryptable", 1) == 1 {
+                        tracing::warn!("telegram #{}: {why}; it is passed over", record.sequence);
+                    }
+                }
+                Taken::Waiting { why } => {
+                    self.wait_for_key(record.sequence, why.to_string());
+                    self.records.push_front(record);
+                    return;
+                }
+            }
+            if missing > 0 && queue.taken > 0 {
+                count(&mut self.report.skipped, "missing from the queue", missing);
+                let (first, last) = (queue.taken + 1, record.sequence - 1);
+                tracing::warn!("{}", words::gap(first, last));
+            }
+            queue.taken = record.sequence;
+            self.deliver_all(std::mem::take(&mut outputs), orders);
+        }
+    }
+
+    fn wait_for_key(&mut self, sequence: u64, why: String) {
+        let until = self.now.elapsed + RETRY_INTERVAL;
+        let is_news = self.waits_for_key.as_ref().is_none_or(|(known, _)| *known != why);
+        if is_news {
+            tracing::error!(
+                "telegram #{sequence}: {why}; nothing is published until it opens (on_undecryptable: wait)"
+            );
+            self.report.is_due = true;
+        }
+        self.waits_for_key = Some((why, until));
+    }
+
+    fn deliver_all(&mut self, outputs: Vec<Output>, orders: &mut Vec<Order>) {
+        let mut summarised = 0;
+        for output in outputs {
+            let event = match output {
+                Output::Readings {
+                    payload,
+                    last_sequence,
+                    ..
+                } => {
+                    summarised = last_sequence;
+                    Event::Readings {
+                        payload: Bytes::from(payload),
+                        last_sequence,
+                    }
+                }
+                Output::Summary { payload } => Event::Summary {
+                    payload: Bytes::from(payload),
+                    last_sequence: summarised,
+                },
+                Output::State(state) => Event::State {
+                    payload: Bytes::from(state.payload),
+                    sequence: state.sequence,
+                },
+                Output::Closed { last_sequence } => Event::Closed { last_sequence },
+            };
+            self.deliver(event, orders);
+        }
+    }
+
+    fn deliver(&mut self, event: Event, orders: &mut Vec<Order>) {
+        let mut actions = Vec::new();
+        self.delivery.handle(self.now.elapsed, event, &mut actions);
+        for action in actions {
+            match action {
+                Action::Publish(message) => {
+                    if let Some(connection) = self.connection {
+                        orders.push(Order::Mqtt(Command::Publish { connection, message }));
+                    }
+                }
+                Action::Commit { sequence } => self.commit(sequence, orders),
+                Action::Disconnect { reason } => {
+                    if let Some(connection) = self.connection.take() {
+                        orders.push(Order::Mqtt(Command::Abandon { connection, reason }));
+                    }
+                }
+                Action::Notice(notice) => self.notice(&notice),
+            }
+        }
+    }
+
+    fn commit(&mut self, sequence: u64, orders: &mut Vec<Order>) {
+        let Some(queue) = &mut self.queue else { return };
+        queue.committed = queue.committed.max(sequence);
+        if let Some(session) = self.session {
+            orders.push(Order::Source(SourceCommand::Commit { session, sequence }));
+        }
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        let topics = &self.settings.topics;
+        let words = words::notice(notice, topics);
+        match notice {
+            Notice::Skipped { .. } => {
+                count(&mut self.report.skipped, "refused by the broker", 1);
+                tracing::warn!("{words}");
+            }
+            Notice::Refused { .. } | Notice::Unpublished { .. } | Notice::SkippingStopped => {
+                tracing::error!("{words}");
+            }
+        }
+        self.report.is_due = true;
+    }
+
+    /// Asks for the next batch where there is room for it.
+    fn ask(&mut self, orders: &mut Vec<Order>) {
+        let (Some(session), Some(queue)) = (self.session, &self.queue) else {
+            return;
+        };
+        if self.is_reading || self.is_finishing || !self.records.is_empty() || !self.delivery.has_room() {
+            return;
+        }
+        self.is_reading = true;
+        let wait = if self.delivery.is_quiet() {
+            LONGEST_WAIT
+        } else {
+            SHORT_WAIT
+        };
+        orders.push(Order::Source(SourceCommand::Read {
+            session,
+            from: queue.fetched + 1,
+            wait,
+        }));
+    }
+
+    fn ask_for_the_head(&self, orders: &mut Vec<Order>) {
+        if let (Some(session), true) = (self.session, self.settings.topics.state.is_some()) {
+            orders.push(Order::Source(SourceCommand::Head { session }));
+        }
+    }
+
+    fn report_connection(&mut self, words: String) {
+        self.report.connection = words;
+        self.report.is_due = true;
+        self.report.sent_at = None;
+    }
+
+    fn send_report(&mut self, orders: &mut Vec<Order>) {
+        let Some(session) = self.session else { return };
+        let age = self.report.sent_at.map(|at| self.now.elapsed.saturating_sub(at));
+        let is_due = match age {
+            None => true,
+            Some(age) => age >= REPORT_INTERVAL || (self.report.is_due && age >= REPORT_PAUSE),
+        };
+        if !is_due {
+            return;
+        }
+        self.report.sent_at = Some(self.now.elapsed);
+        self.report.is_due = false;
+        let counts = self.delivery.counts();
+        let connection = match &self.waits_for_key {
+            Some((why, _)) => format!("{}; waiting for the key: {why}", self.report.connection),
+            None => self.report.connection.clone(),
+        };
+        let report = Box::new(PublisherReport {
+            at_us: self.now.unix_us,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            connection,
+            is_connected: self.connection.is_some(),
+            acknowledged_messages: counts.acknowledged,
+            last_acknowledged_at_us: self.report.last_acknowledged_at_us,
+            last_acknowledged_sequence: counts.last_acknowledged_sequence,
+            skipped: self.report.skipped.clone(),
+        });
+        orders.push(Order::Source(SourceCommand::Report { session, report }));
+    }
+}
+
+/// Adds to a count, and tells what it is then.
+fn count(counts: &mut BTreeMap<String, u64>, what: &str, by: u64) -> u64 {
+    let count = counts.entry(what.to_owned()).or_default();
+    *count = count.saturating_add(by);
+    *count
+}
