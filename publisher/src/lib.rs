@@ -3,14 +3,20 @@
 //! before.
 
 pub mod aggregate;
+pub mod check;
+pub mod cli;
 pub mod decrypt;
 pub mod delivery;
+pub mod flow;
 mod jitter;
 mod measurement;
 pub mod mqtt;
-pub mod parse;
 pub mod payload;
 pub mod reading;
+pub mod replay;
+pub mod run;
+pub mod settings;
 pub mod source;
 mod state;
+pub mod status;
 mod summary;

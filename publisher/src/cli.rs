@@ -1,0 +1,237 @@
+//! The command line of the publisher.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
+use shared::config::flags::{Flags, normalize};
+use shared::config::{ConfigError, Loaded};
+use shared::exit::Exit;
+use shared::moment::Moment;
+
+use crate::replay::{ReplayError, ReplayOptions};
+use crate::run::RunError;
+use crate::status::{MaxLag, PublisherStatus};
+
+/// Publishes the telegrams that capture has stored to an MQTT broker, without losing one.
+///
+/// Reads capture's queue through its socket, makes JSON of the telegrams of an interval and delivers
+/// it; its place in the queue moves only after the broker's acknowledgement. While the broker is away
+/// nothing is lost: it goes on where it was.
+#[derive(Debug, Parser)]
+#[command(name = "publisher", version, after_help = EXAMPLES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+
+    #[command(flatten)]
+    flags: Flags,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  publisher --config /etc/smartmeter-reader/smartmeter-reader.yml
+  publisher --mqtt_address mqtts://broker.lan --mqtt_topic energy/smartmeter --check
+  publisher replay --from \"2026-11-20 08:00\" --to \"2026-11-20 12:00\"
+  publisher status --max-lag 10m
+
+Exit codes: 0 done, 1 a check or an input failed, 64 usage, 75 try again later, 78 configuration";
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Parse, aggregate and deliver until SIGINT or SIGTERM; this is what happens without a command
+    #[command(after_help = "Example:\n  publisher run --config /etc/smartmeter-reader/smartmeter-reader.yml")]
+    Run,
+    /// Publish stored intervals again, byte for byte, beside a running publisher
+    Replay(ReplayArguments),
+    /// Print the readings of the telegrams in files as one JSON array
+    Parse(ParseArguments),
+    /// Tell how the running publisher does: its broker, its last acknowledged message, its lag
+    Status(StatusArguments),
+}
+
+/// Publish stored intervals again, byte for byte as they were the first time, beside a running
+/// publisher and without moving its place in the queue.
+///
+/// The range is rounded outwards to whole intervals. Nothing is retained, and state and availability
+/// are left alone. Ends with 0 when the broker has acknowledged everything; interrupted, it says where
+/// to go on from.
+#[derive(Debug, Args)]
+#[command(after_help = REPLAY_EXAMPLES)]
+struct ReplayArguments {
+    /// Where to begin, by capture's clock: a time (2026-11-20T08:00:00Z), a local date or time
+    /// (2026-11-20, "2026-11-20 08:00"), a span ago (2h, "3 days") or a sequence (#12345)
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    from: String,
+    /// Where to end; a time is not included, a sequence is [default: the newest telegram]
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    to: Option<String>,
+    /// Publish the readings alone, on this topic instead of the configured one
+    #[arg(long, value_name = "TOPIC")]
+    topic: Option<String>,
+}
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  publisher replay --from 2h
+  publisher replay --from 2026-11-20 --to 2026-11-21 --topic energy/again
+  publisher replay --from \"#12345\"";
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  publisher parse telegram.txt\n  capture export --from 1h | publisher parse -"
+)]
+struct ParseArguments {
+    /// Files that hold telegrams, as a serial port gives them; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  publisher status\n  publisher status --json --max-lag 10m\n\n\
+    Ends with 1 where no publisher runs, or the lag is larger than allowed."
+)]
+struct StatusArguments {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Largest lag that is well: a number of telegrams (1000), or the age of the oldest telegram that
+    /// is not published yet (10m)
+    #[arg(long, value_name = "D")]
+    max_lag: Option<MaxLag>,
+}
+
+/// Runs what the arguments ask for; the first is the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let line = match CommandLine::try_parse_from(normalize(arguments)) {
+        Ok(line) => line,
+        Err(error) => return Exit::after_clap(&error),
+    };
+    match carry_out(line) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            tell(&failure.words);
+            failure.exit
+        }
+    }
+}
+
+/// Words for standard error, and how to end.
+struct Failure {
+    words: String,
+    exit: Exit,
+}
+
+impl Failure {
+    fn new(exit: Exit, words: impl ToString) -> Self {
+        Self {
+            words: words.to_string(),
+            exit,
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Configuration, error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        let exit = match error {
+            RunError::Settings(_) => Exit::Configuration,
+            RunError::System(_) | RunError::Stuck(_) => Exit::TryAgain,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<ReplayError> for Failure {
+    fn from(error: ReplayError) -> Self {
+        let exit = match error {
+            ReplayError::Settings(_) => Exit::Configuration,
+            ReplayError::Undecryptable { .. } | ReplayError::AnotherQueue(_) => Exit::Failed,
+            ReplayError::System(_) | ReplayError::Capture(_) | ReplayError::Stuck(_) => Exit::TryAgain,
+        };
+        Self::new(exit, error)
+    }
+}
+
+fn carry_out(line: CommandLine) -> Result<Exit, Failure> {
+    if let Some(Subcommands::Parse(arguments)) = &line.command {
+        return parse(&arguments.files);
+    }
+    let loaded = shared::config::load(&line.flags)?;
+    if line.flags.check {
+        let exit = crate::check::check(&loaded, &mut io::stdout().lock())?;
+        return Ok(exit);
+    }
+    match line.command {
+        None | Some(Subcommands::Run) => {
+            begin(&loaded);
+            Ok(crate::run::run(&loaded.config)?)
+        }
+        Some(Subcommands::Replay(arguments)) => {
+            begin(&loaded);
+            replay(&loaded, &arguments)
+        }
+        Some(Subcommands::Status(arguments)) => status(&loaded, &arguments),
+        // Taken care of above: it needs no configuration.
+        Some(Subcommands::Parse(arguments)) => parse(&arguments.files),
+    }
+}
+
+/// Starts the log, with what the configuration has to say first.
+fn begin(loaded: &Loaded) {
+    shared::logging::start(loaded.config.debug);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn replay(loaded: &Loaded, arguments: &ReplayArguments) -> Result<Exit, Failure> {
+    let moment = |text: &str| Moment::parse_now(text).map_err(|error| Failure::new(Exit::Usage, error));
+    let options = ReplayOptions {
+        from: moment(&arguments.from)?,
+        to: arguments.to.as_deref().map(moment).transpose()?,
+        topic: arguments.topic.clone(),
+    };
+    Ok(crate::replay::replay(&loaded.config, &options, io::stderr())?)
+}
+
+fn parse(files: &[PathBuf]) -> Result<Exit, Failure> {
+    let _ = files;
+    Err(Failure::new(Exit::Failed, "not yet"))
+}
+
+fn status(loaded: &Loaded, arguments: &StatusArguments) -> Result<Exit, Failure> {
+    let config = &loaded.config;
+    let status = PublisherStatus::ask(&config.queue.socket, &config.mqtt.consumer, Timestamp::now())
+        .map_err(|error| Failure::new(Exit::TryAgain, error))?;
+    let mut out = io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", status.to_json())?;
+    } else {
+        write!(out, "{}", status.to_text())?;
+    }
+    Ok(if status.is_well(arguments.max_lag) {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+fn tell(words: &str) {
+    // Nobody is left to be told where standard error has gone.
+    let _ = writeln!(io::stderr(), "publisher: {words}");
+}

@@ -1,0 +1,122 @@
+//! How far a replay is: a live line on a terminal, a line now and then elsewhere, and at the end where
+//! to go on from.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use crate::delivery::Counts;
+use crate::flow::grouped;
+
+const ON_A_TERMINAL: Duration = Duration::from_millis(250);
+const ELSEWHERE: Duration = Duration::from_secs(10);
+
+/// See the module. Where it cannot be written nothing happens: the replay matters more.
+pub(super) struct Progress<W> {
+    out: W,
+    first: u64,
+    last: u64,
+    is_terminal: bool,
+    started: Instant,
+    shown: Instant,
+}
+
+impl<W: Write> Progress<W> {
+    pub(super) fn new(out: W, first: u64, last: u64) -> Self {
+        use std::io::IsTerminal;
+        let now = Instant::now();
+        Self {
+            out,
+            first,
+            last,
+            is_terminal: std::io::stderr().is_terminal(),
+            started: now,
+            shown: now,
+        }
+    }
+
+    /// Intervals up to `done` are acknowledged in full.
+    pub(super) fn show(&mut self, done: u64, messages: u64, is_end: bool) {
+        let pause = if self.is_terminal {
+            ON_A_TERMINAL
+        } else {
+            ELSEWHERE
+        };
+        if !is_end && self.shown.elapsed() < pause {
+            return;
+        }
+        self.shown = Instant::now();
+        let line = self.line(done, messages, self.started.elapsed());
+        let _ = match (self.is_terminal, is_end) {
+            (true, false) => write!(self.out, "\r{line}\x1b[K"),
+            (true, true) => writeln!(self.out, "\r{line}\x1b[K"),
+            (false, _) => writeln!(self.out, "{line}"),
+        };
+        let _ = self.out.flush();
+    }
+
+    fn line(&self, done: u64, messages: u64, elapsed: Duration) -> String {
+        let all = (self.last + 1).saturating_sub(self.first).max(1);
+        let telegrams = (done + 1).saturating_sub(self.first);
+        let percent = (telegrams.min(all) * 100) / all;
+        let rate = (telegrams as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
+        let left = all.saturating_sub(telegrams).checked_div(rate).unwrap_or(0);
+        format!(
+            "{} of {} telegrams ({percent} %) in {} messages, {} a second, {left} s left",
+            grouped(telegrams),
+            grouped(all),
+            grouped(messages),
+            grouped(rate),
+        )
+    }
+
+    pub(super) fn open_interval(&mut self) {
+        let _ = writeln!(
+            self.out,
+            "the interval that is still open is not replayed: it has not been published yet either"
+        );
+    }
+
+    pub(super) fn interrupted(&mut self, next: u64) {
+        let _ = writeln!(self.out, "interrupted: go on with --from \"#{next}\"");
+    }
+
+    pub(super) fn finished(&mut self, done: u64, counts: Counts) {
+        let skipped = match counts.skipped {
+            0 => String::new(),
+            skipped => format!(", {} passed over", grouped(skipped)),
+        };
+        let _ = writeln!(
+            self.out,
+            "replayed telegrams #{} to #{done}: {} messages, all acknowledged{skipped}",
+            self.first,
+            grouped(counts.acknowledged),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_has_share_rate_and_time_left() {
+        let mut written = Vec::new();
+        let progress = Progress::new(&mut written, 101, 1_100);
+        assert_eq!(
+            progress.line(350, 5, Duration::from_secs(5)),
+            "250 of 1,000 telegrams (25 %) in 5 messages, 50 a second, 15 s left"
+        );
+        assert!(
+            progress
+                .line(100, 0, Duration::ZERO)
+                .starts_with("0 of 1,000 telegrams (0 %)")
+        );
+    }
+
+    #[test]
+    fn an_interrupted_replay_says_where_to_go_on() {
+        let mut written = Vec::new();
+        Progress::new(&mut written, 1, 9).interrupted(7);
+        assert!(String::from_utf8_lossy(&written).contains("--from \"#7\""));
+    }
+}

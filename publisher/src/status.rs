@@ -1,0 +1,238 @@
+//! `publisher status`: what the running publisher last reported through its session, and its lag.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use shared::config::duration;
+use shared::wire::client::{Batch, Client, ClientError};
+use shared::wire::{ConsumerStatus, Status};
+
+use crate::flow::grouped;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The bound of `--max-lag`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxLag {
+    /// So many telegrams that are not published yet.
+    Telegrams(u64),
+    /// So long ago that the oldest of them came.
+    Age(Duration),
+}
+
+impl FromStr for MaxLag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(telegrams) = text.parse() {
+            return Ok(Self::Telegrams(telegrams));
+        }
+        duration::parse(text)
+            .map(Self::Age)
+            .ok_or_else(|| "expected a number of telegrams, such as 1000, or a time, such as 5m".to_owned())
+    }
+}
+
+/// What there is to say of a consumer.
+#[derive(Debug, Clone)]
+pub struct PublisherStatus {
+    /// The consumer's name.
+    pub consumer: String,
+    /// The queue's identity.
+    pub queue: String,
+    /// Highest durable sequence.
+    pub head: u64,
+    /// The consumer, where capture knows it.
+    pub known: Option<ConsumerStatus>,
+    /// How long ago the oldest telegram came that is not published yet.
+    pub oldest_age: Option<Duration>,
+}
+
+impl PublisherStatus {
+    /// Asks capture.
+    ///
+    /// # Errors
+    /// Where capture does not answer.
+    pub fn ask(socket: &Path, consumer: &str, now: Timestamp) -> Result<Self, ClientError> {
+        let mut client = Client::connect(socket, TIMEOUT)?;
+        let Status {
+            queue,
+            head,
+            consumers,
+            ..
+        } = client.status()?;
+        let known = consumers.into_iter().find(|known| known.name == consumer);
+        let mut oldest_age = None;
+        if let Some(known) = known.as_ref().filter(|known| known.lag > 0) {
+            if let Batch::Records { records, .. } = client.read(known.cursor + 1, 1, Duration::ZERO)? {
+                let captured_at_us = records.first().map(|record| record.captured_at_us);
+                oldest_age = captured_at_us.map(|at| {
+                    let age_us = now.as_microsecond().saturating_sub(at).max(0);
+                    Duration::from_micros(age_us.unsigned_abs())
+                });
+            }
+        }
+        Ok(Self {
+            consumer: consumer.to_owned(),
+            queue,
+            head,
+            known,
+            oldest_age,
+        })
+    }
+
+    /// Whether a publisher runs under this consumer's name, with a lag within the bound.
+    pub fn is_well(&self, max_lag: Option<MaxLag>) -> bool {
+        let Some(known) = self.known.as_ref().filter(|known| known.is_connected) else {
+            return false;
+        };
+        match max_lag {
+            None => true,
+            Some(MaxLag::Telegrams(bound)) => known.lag <= bound,
+            Some(MaxLag::Age(bound)) => self.oldest_age.is_none_or(|age| age <= bound),
+        }
+    }
+
+    /// One JSON object.
+    pub fn to_json(&self) -> serde_json::Value {
+        let known = self.known.as_ref();
+        let report = known.and_then(|known| known.report.as_ref());
+        serde_json::json!({
+            "consumer": self.consumer,
+            "queue": self.queue,
+            "head": self.head,
+            "is_running": known.is_some_and(|known| known.is_connected),
+            "cursor": known.map(|known| known.cursor),
+            "lag": known.map(|known| known.lag),
+            "oldest_age_seconds": self.oldest_age.map(|age| age.as_secs()),
+            "reported_at": report.map(|report| moment(report.at_us)),
+            "version": report.map(|report| &report.version),
+            "connection": report.map(|report| &report.connection),
+            "is_connected": report.map(|report| report.is_connected),
+            "acknowledged_messages": report.map(|report| report.acknowledged_messages),
+            "last_acknowledged_at": report.and_then(|report| report.last_acknowledged_at_us).map(moment),
+            "last_acknowledged_sequence": report.and_then(|report| report.last_acknowledged_sequence),
+            "skipped": report.map(|report| &report.skipped),
+        })
+    }
+
+    /// Lines for a person.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |name: &str, value: &str| {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{name:<18}{value}");
+        };
+        line("consumer", &self.consumer);
+        line(
+            "queue",
+            &format!("{}, newest telegram #{}", self.queue, self.head),
+        );
+        let Some(known) = &self.known else {
+            line(
+                "publisher",
+                "capture knows no consumer of this name: no publisher has run under it yet",
+            );
+            return text;
+        };
+        line(
+            "publisher",
+            if known.is_connected {
+                "running"
+            } else {
+                "not running"
+            },
+        );
+        let lag = match (known.lag, self.oldest_age) {
+            (0, _) => "none: everything is published".to_owned(),
+            (lag, Some(age)) => {
+                let age = duration::in_words(Duration::from_secs(age.as_secs()));
+                format!("{} telegrams, the oldest {age} ago", grouped(lag))
+            }
+            (lag, None) => format!("{} telegrams", grouped(lag)),
+        };
+        line("lag", &lag);
+        line("cursor", &format!("#{}", known.cursor));
+        let Some(report) = &known.report else { return text };
+        line("broker", &report.connection);
+        let acknowledged = match (report.last_acknowledged_at_us, report.last_acknowledged_sequence) {
+            (Some(at_us), Some(sequence)) => {
+                let messages = grouped(report.acknowledged_messages);
+                format!(
+                    "{messages} messages, the last at {} with telegram #{sequence}",
+                    moment(at_us)
+                )
+            }
+            _ => grouped(report.acknowledged_messages),
+        };
+        line("acknowledged", &acknowledged);
+        for (reason, count) in &report.skipped {
+            line("skipped", &format!("{} {reason}", grouped(*count)));
+        }
+        line("reported", &moment(report.at_us));
+        text
+    }
+}
+
+fn moment(at_us: i64) -> String {
+    Timestamp::from_microsecond(at_us)
+        .map(|at| format!("{at:.0}"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(lag: u64, oldest_age: u64, is_connected: bool) -> PublisherStatus {
+        let known = ConsumerStatus {
+            name: "mqtt".to_owned(),
+            cursor: 10,
+            lag,
+            is_connected,
+            report: None,
+        };
+        PublisherStatus {
+            consumer: "mqtt".to_owned(),
+            queue: "abcdefgh".to_owned(),
+            head: 10 + lag,
+            known: Some(known),
+            oldest_age: Some(Duration::from_secs(oldest_age)),
+        }
+    }
+
+    #[test]
+    fn the_bound_on_the_lag_is_a_number_of_telegrams_or_a_time() {
+        assert_eq!("1000".parse(), Ok(MaxLag::Telegrams(1000)));
+        assert_eq!("5m".parse(), Ok(MaxLag::Age(Duration::from_secs(300))));
+        assert!("soon".parse::<MaxLag>().is_err());
+        let well =
+            |status: PublisherStatus, bound: &str| status.is_well(Some(bound.parse().expect("a bound")));
+        assert!(well(status(1000, 900, true), "1000"));
+        assert!(!well(status(1001, 1, true), "1000"));
+        assert!(well(status(1001, 300, true), "5m"));
+        assert!(!well(status(1, 301, true), "5m"));
+    }
+
+    #[test]
+    fn no_publisher_or_no_such_consumer_is_not_well() {
+        assert!(status(1_000_000, 1, true).is_well(None));
+        assert!(!status(0, 0, false).is_well(None));
+        let unknown = PublisherStatus {
+            known: None,
+            ..status(0, 0, true)
+        };
+        assert!(!unknown.is_well(None));
+        assert!(unknown.to_text().contains("no consumer of this name"));
+    }
+
+    #[test]
+    fn the_lines_name_lag_and_age() {
+        let text = status(12_345, 90, true).to_text();
+        assert!(text.contains("12,345 telegrams, the oldest 90s ago"), "{text}");
+        assert!(text.contains("running"));
+    }
+}
