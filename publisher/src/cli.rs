@@ -168,9 +168,6 @@ impl From<ReplayError> for Failure {
 }
 
 fn carry_out(line: CommandLine) -> Result<Exit, Failure> {
-    if let Some(Subcommands::Parse(arguments)) = &line.command {
-        return parse(&arguments.files);
-    }
     let loaded = shared::config::load(&line.flags)?;
     if line.flags.check {
         let exit = crate::check::check(&loaded, &mut io::stdout().lock())?;
@@ -186,8 +183,7 @@ fn carry_out(line: CommandLine) -> Result<Exit, Failure> {
             replay(&loaded, &arguments)
         }
         Some(Subcommands::Status(arguments)) => status(&loaded, &arguments),
-        // Taken care of above: it needs no configuration.
-        Some(Subcommands::Parse(arguments)) => parse(&arguments.files),
+        Some(Subcommands::Parse(arguments)) => parse(&loaded, &arguments.files),
     }
 }
 
@@ -209,9 +205,23 @@ fn replay(loaded: &Loaded, arguments: &ReplayArguments) -> Result<Exit, Failure>
     Ok(crate::replay::replay(&loaded.config, &options, io::stderr())?)
 }
 
-fn parse(files: &[PathBuf]) -> Result<Exit, Failure> {
-    let _ = files;
-    Err(Failure::new(Exit::Failed, "not yet"))
+fn parse(loaded: &Loaded, files: &[PathBuf]) -> Result<Exit, Failure> {
+    let (keys, _) = crate::settings::keys(&loaded.config.decryption)
+        .map_err(|error| Failure::new(Exit::Configuration, error))?;
+    let settings = crate::parse::Settings {
+        crc: loaded.config.port.crc,
+        keys,
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let exit = crate::parse::run(
+        files,
+        &settings,
+        &mut io::stdin().lock(),
+        &mut out,
+        &mut io::stderr(),
+    )?;
+    out.flush()?;
+    Ok(exit)
 }
 
 fn status(loaded: &Loaded, arguments: &StatusArguments) -> Result<Exit, Failure> {

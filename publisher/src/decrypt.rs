@@ -26,7 +26,8 @@ use aes::cipher::{KeyIvInit, StreamCipher};
 use aes_gcm::AesGcm;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use ctr::Ctr32BE;
-use shared::config::OnTrouble;
+use shared::config::{CrcPolicy, OnTrouble};
+use shared::telegram::assembler::{Found, find_all};
 
 type Aes128Gcm96 = AesGcm<Aes128, U12, U12>;
 
@@ -188,27 +189,10 @@ impl<'f> Parts<'f> {
     }
 }
 
-/// Whether the telegram ends in its CRC-16/ARC.
+/// Whether this is a telegram with a valid CRC, from its first byte on.
 fn has_valid_crc(telegram: &[u8]) -> bool {
-    let end = telegram.trim_ascii_end();
-    let Some(mark) = end.iter().rposition(|&byte| byte == b'!') else {
-        return false;
-    };
-    let (Some(covered), Some(given)) = (end.get(..=mark), end.get(mark + 1..)) else {
-        return false;
-    };
-    let given = std::str::from_utf8(given)
-        .ok()
-        .and_then(|digits| u16::from_str_radix(digits, 16).ok());
-    telegram.starts_with(b"/") && given == Some(crc16_arc(covered))
-}
-
-fn crc16_arc(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |register, byte| {
-        (0..8).fold(register ^ u16::from(*byte), |register, _| {
-            register >> 1 ^ (register & 1) * 0xA001
-        })
-    })
+    let found = find_all(telegram, CrcPolicy::Required);
+    matches!(found.first(), Some(Found::Telegram(telegram)) if telegram.position == 0)
 }
 
 /// Opens records as they come, and knows what to do with those that do not open.

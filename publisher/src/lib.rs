@@ -11,6 +11,7 @@ pub mod flow;
 mod jitter;
 mod measurement;
 pub mod mqtt;
+pub mod parse;
 pub mod payload;
 pub mod reading;
 pub mod replay;

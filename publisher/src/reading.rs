@@ -223,3 +223,6 @@ fn text_if_sent(object: &mut ObjectWriter<'_>, key: &str, value: Option<&str>) {
         object.text(key, value);
     }
 }
+
+#[cfg(test)]
+mod tests;

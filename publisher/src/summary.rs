@@ -202,3 +202,6 @@ impl GaugeSpan {
         Some(mean.round_dp_with_strategy(self.resolution, RoundingStrategy::MidpointNearestEven))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
+use crate::telegram::seven_bit;
+
 pub use device::{Device, DeviceKind};
 pub use history::{DemandPeak, PowerFailure};
 pub use object::Object;
@@ -78,14 +80,12 @@ pub struct Readings<'t> {
 
 /// Understands a telegram as far as it can be understood.
 ///
-/// Telegrams of a 7E1 line read as 8N1 carry a parity bit on top of each character. They show by their
-/// first byte, `/` with that bit set, and are read without it.
+/// Telegrams of a 7E1 line read as 8N1 are read without their parity bits.
 pub fn parse(telegram: &[u8]) -> Readings<'_> {
-    if telegram.first() == Some(&(b'/' | 0x80)) {
-        let seven_bits: Vec<u8> = telegram.iter().map(|byte| byte & 0x7F).collect();
-        return sorting::read(&seven_bits).into_owned();
+    match seven_bit::stripped(telegram) {
+        Cow::Borrowed(telegram) => sorting::read(telegram),
+        Cow::Owned(telegram) => sorting::read(&telegram).into_owned(),
     }
-    sorting::read(telegram)
 }
 
 impl<'t> Readings<'t> {

@@ -1,0 +1,107 @@
+//! Files of a few telegrams, whole and spoilt.
+
+use serde_json::Value;
+
+use super::*;
+
+const VALID: &str = "/KFM5KAIFA-METER\r\n\r\n1-0:1.8.1(000671.578*kWh)\r\n1-0:1.7.0(00.318*kW)\r\n!1E1D\r\n";
+
+fn parse(bytes: &[u8]) -> (Exit, Vec<Value>, String) {
+    let (mut readings, mut problems) = (Vec::new(), Vec::new());
+    let settings = Settings {
+        crc: CrcPolicy::Auto,
+        keys: None,
+    };
+    let exit = run(
+        &["-".into()],
+        &settings,
+        &mut &*bytes,
+        &mut readings,
+        &mut problems,
+    )
+    .expect("memory");
+    let readings = serde_json::from_slice(&readings).expect("a JSON array");
+    (exit, readings, String::from_utf8(problems).expect("UTF-8"))
+}
+
+#[test]
+fn a_file_of_valid_telegrams_is_one_array() {
+    let (exit, readings, problems) = parse(VALID.repeat(3).as_bytes());
+    assert_eq!((exit, problems.as_str()), (Exit::Done, ""));
+    let powers: Vec<&Value> = readings
+        .iter()
+        .map(|reading| &reading["Actualpower_incoming_kW"])
+        .collect();
+    assert_eq!(powers, [0.318, 0.318, 0.318]);
+    for absent in ["Received_at", "Queue", "Sequence"] {
+        assert_eq!(readings[0].get(absent), None, "a file has no {absent}");
+    }
+}
+
+#[test]
+fn a_file_without_telegrams_is_an_empty_array() {
+    assert_eq!(parse(b""), (Exit::Done, vec![], String::new()));
+}
+
+#[test]
+fn what_is_rejected_is_named_with_its_position_and_reason() {
+    let spoilt = VALID.replace("318", "319");
+    let (exit, readings, problems) = parse([VALID, &spoilt, VALID].concat().as_bytes());
+    assert_eq!((exit, readings.len()), (Exit::Failed, 2));
+    let [line] = problems.lines().collect::<Vec<_>>()[..] else {
+        panic!("{problems}")
+    };
+    let start = format!(
+        "standard input: byte {0}: {0} bytes rejected: its CRC is 1E1D, but",
+        VALID.len()
+    );
+    assert!(line.starts_with(&start), "{line}");
+}
+
+#[test]
+fn an_encrypted_frame_without_key_is_named() {
+    let frame = [&b"\xDB\x08SYSTEMID\x82\x00\x25\x30"[..], &[0x55; 36]].concat();
+    let (exit, readings, problems) = parse(&frame);
+    assert_eq!((exit, readings.len()), (Exit::Failed, 0));
+    assert!(
+        problems.contains("byte 0: the meter encrypts its telegrams"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn a_file_that_is_missing_fails_and_the_others_are_parsed() {
+    let (mut readings, mut problems) = (Vec::new(), Vec::new());
+    let settings = Settings {
+        crc: CrcPolicy::Auto,
+        keys: None,
+    };
+    let files = ["/nowhere/telegrams.txt".into(), "-".into()];
+    let exit = run(
+        &files,
+        &settings,
+        &mut VALID.as_bytes(),
+        &mut readings,
+        &mut problems,
+    )
+    .expect("memory");
+    assert_eq!(exit, Exit::Failed);
+    assert!(String::from_utf8_lossy(&problems).starts_with("/nowhere/telegrams.txt: cannot be opened: "));
+    assert_eq!(
+        serde_json::from_slice::<Vec<Value>>(&readings)
+            .expect("an array")
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_line_that_is_no_object_is_said_but_the_telegram_counts() {
+    let telegram = "/X5Y\r\n\r\n1-0:1.7.0(00.318*kW)\r\nNO CARRIER\r\n!\r\n";
+    let (exit, readings, problems) = parse(telegram.as_bytes());
+    assert_eq!((exit, readings.len()), (Exit::Done, 1));
+    assert_eq!(
+        problems,
+        "standard input: byte 0: its line \"NO CARRIER\" is no data object\n"
+    );
+}
