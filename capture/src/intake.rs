@@ -9,16 +9,25 @@
 //! When the queue's thread falls behind, the reader waits, and the operating system's buffers behind it.
 //! Rejected stretches are counted, and the last few are kept, within a bound.
 
+mod clock;
+mod ledger;
+mod reader;
+mod rejections;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
 use shared::config::PortConfig;
 use shared::wire::RejectedStretch;
 
 use crate::port::Line;
+use crate::port::stop::Stop;
+use ledger::Ledger;
+use reader::Reader;
 
-/// What intake sends to the queue's thread, in this order of the stream.
+/// What intake sends to the queue's thread, in the order of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arrived {
     /// A telegram was accepted.
@@ -29,6 +38,9 @@ pub enum Arrived {
     /// The file or standard input has been read to its end: no telegram follows. With `--once` capture
     /// ends when all of them are durable; otherwise it goes on serving.
     Ended,
+    /// The file or standard input cannot be read, for this reason in words: nothing follows. With `--once`
+    /// capture ends with an error; otherwise it goes on serving what it has.
+    Unreadable(String),
 }
 
 /// A telegram and the moment of its last byte.
@@ -70,7 +82,11 @@ pub struct IntakeStatus {
 
 /// The running intake thread.
 #[derive(Debug)]
-pub struct Intake {}
+pub struct Intake {
+    stop: Stop,
+    ledger: Ledger,
+    thread: JoinHandle<()>,
+}
 
 impl Intake {
     /// Starts reading `port`. `memory` is what [`Arrived::Learnt`] last handed out, or the default.
@@ -80,24 +96,35 @@ impl Intake {
     ///
     /// Where the operating system gives no thread. A port that cannot be opened is no error: intake says
     /// so and tries again.
-    pub fn start(_port: PortConfig, _memory: Memory) -> std::io::Result<(Self, Receiver<Arrived>)> {
-        let (_sender, receiver) = std::sync::mpsc::sync_channel(CHANNEL_TELEGRAMS);
-        Ok((Self {}, receiver))
+    pub fn start(port: PortConfig, memory: Memory) -> std::io::Result<(Self, Receiver<Arrived>)> {
+        let (sender, receiver) = sync_channel(CHANNEL_TELEGRAMS);
+        let stop = Stop::new()?;
+        let ledger = Ledger::new(port.address.to_string());
+        let reader = Reader::new(port, memory, sender, ledger.clone(), stop.clone());
+        let thread = std::thread::Builder::new()
+            .name("intake".to_owned())
+            .spawn(move || reader.run())?;
+        Ok((Self { stop, ledger, thread }, receiver))
     }
 
     /// How it is doing now.
+    #[must_use]
     pub fn status(&self) -> IntakeStatus {
-        IntakeStatus::default()
+        self.ledger.status()
     }
 
     /// Asks it to stop: within 200 ms the receiver finds the channel closed, after what was accepted
     /// before. Does not wait.
-    pub fn stop(&self) {}
+    pub fn stop(&self) {
+        self.stop.ask();
+    }
 
     /// Waits until it has stopped. The receiver must be dropped or read until closed meanwhile, since a
-    /// full channel makes intake wait.
-    pub fn join(self) {}
+    /// full channel makes intake wait. Whether it ended in order: not by a panic.
+    pub fn join(self) -> bool {
+        self.thread.join().is_ok()
+    }
 }
 
-/// How many telegrams may wait for the queue's thread before reading waits.
+/// How many telegrams may wait for the queue's thread before reading waits: 4 MiB of the longest.
 const CHANNEL_TELEGRAMS: usize = 256;

@@ -1,0 +1,89 @@
+//! A TCP connection to ser2net or to a network P1 adapter.
+//!
+//! A peer that vanishes without a word (a cut cable, an adapter that has hung) is noticed by keep-alive
+//! probes within [`KEEPALIVE_IDLE`] + 3 × [`KEEPALIVE_EVERY`]; one whose network still answers but which
+//! sends nothing, by the silence that intake allows.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+
+use super::stop::Stop;
+use super::trouble::Trouble;
+
+/// How long a connection may be silent before the peer is probed.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+
+/// How long after one probe the next goes out; the third without an answer ends the connection.
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+
+/// How long each address is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connects to the first address of `host` that answers.
+///
+/// # Errors
+///
+/// In words that a person can act on; also when asked to stop meanwhile.
+pub fn connect(host: &str, port: u16, stop: &Stop) -> Result<TcpStream, Trouble> {
+    let address = format!("{host}:{port}");
+    let (sender, receiver) = sync_channel(1);
+    let target = (host.trim_matches(['[', ']']).to_owned(), port);
+    // Neither a name server nor a connection can be waited for together with a request to stop.
+    std::thread::Builder::new()
+        .name("connect".to_owned())
+        .spawn(move || drop(sender.send(connect_to(&target))))
+        .map_err(|source| Trouble::Connection {
+            address: address.clone(),
+            source,
+        })?;
+    loop {
+        match receiver.recv_timeout(Duration::from_millis(50)) {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(Failure::Lookup(source))) => {
+                return Err(Trouble::UnknownHost {
+                    host: host.to_owned(),
+                    source,
+                });
+            }
+            Ok(Err(Failure::Connect(source))) => return Err(Trouble::Connection { address, source }),
+            Err(RecvTimeoutError::Timeout) if !stop.is_asked() => {}
+            Err(_) => {
+                return Err(Trouble::Connection {
+                    address,
+                    source: std::io::ErrorKind::Interrupted.into(),
+                });
+            }
+        }
+    }
+}
+
+enum Failure {
+    Lookup(std::io::Error),
+    Connect(std::io::Error),
+}
+
+fn connect_to(target: &(String, u16)) -> Result<TcpStream, Failure> {
+    let addresses = (target.0.as_str(), target.1)
+        .to_socket_addrs()
+        .map_err(Failure::Lookup)?;
+    let mut last = Failure::Lookup(std::io::Error::other("the name has no address"));
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).and_then(prepared) {
+            Ok(connection) => return Ok(connection),
+            Err(error) => last = Failure::Connect(error),
+        }
+    }
+    Err(last)
+}
+
+fn prepared(connection: TcpStream) -> std::io::Result<TcpStream> {
+    connection.set_nonblocking(true)?;
+    sockopt::set_socket_keepalive(&connection, true)?;
+    sockopt::set_tcp_keepidle(&connection, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(&connection, KEEPALIVE_EVERY)?;
+    sockopt::set_tcp_keepcnt(&connection, 3)?;
+    Ok(connection)
+}
