@@ -201,7 +201,8 @@ mod tests {
         use Burst::{Garbage, Silence, Telegram, Text};
         use Line::{Baud9600 as Slow, Baud115200 as Fast};
         let auto = SerialSetting::Auto;
-        let table: Vec<(SerialSetting, Option<Line>, Vec<Burst>, Vec<Line>)> = vec![
+        type Row = (SerialSetting, Option<Line>, Vec<Burst>, Vec<Line>);
+        let table: Vec<Row> = vec![
             (auto, None, vec![Telegram, Telegram], vec![Fast, Fast, Fast]),
             // Opened in the middle of a telegram.
             (auto, None, vec![Text, Telegram], vec![Fast, Fast, Fast]),
