@@ -669,3 +669,6 @@ fn count(counts: &mut BTreeMap<String, u64>, what: &str, by: u64) -> u64 {
     *count = count.saturating_add(by);
     *count
 }
+
+#[cfg(test)]
+mod simulation;

@@ -366,3 +366,8 @@ impl Outstanding {
         }
     }
 }
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,605 @@
+//! The flow with its aggregation and delivery against a modelled capture and a modelled broker, with
+//! faults from a seed: one thread, a clock that is moved by hand.
+//!
+//! While faults last the session with capture breaks (commands and replies under way are lost), capture
+//! is restarted and has forgotten its last commits, or serves a queue of another identity; the broker
+//! closes, falls silent, loses what is under way, acknowledges late, twice, out of order, rejects for a
+//! while; the publisher is killed. Then the faults stop. Within bounded time the lag must be zero, and
+//! the broker must hold every telegram that the queue held, in order of first reception, every repeated
+//! message byte for byte as it was the first time. At every step nothing is committed that the broker
+//! has not taken, and not more is held than the window allows.
+//!
+//! `SIMULATION_SEED` runs one seed alone.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use shared::config::OnTrouble;
+use shared::record::Record;
+use shared::wire::PublisherReport;
+
+use super::*;
+use crate::delivery::{Fault, Kind, Message, WINDOW_BYTES};
+use crate::mqtt::{Cause, Trouble};
+
+const SEEDS: u64 = 150;
+const RECORDS: u64 = 90;
+const STEPS: usize = 900;
+
+/// SplitMix64: small, and the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % bound
+    }
+
+    fn one_in(&mut self, bound: u64) -> bool {
+        self.below(bound) == 0
+    }
+}
+
+#[derive(Default)]
+struct Capture {
+    identity: u64,
+    records: Vec<Record>,
+    durable: usize,
+    cursor: u64,
+    session: Option<u64>,
+    sessions: u64,
+    commands: VecDeque<SourceCommand>,
+    silence_ms: u64,
+    reports: Vec<PublisherReport>,
+}
+
+#[derive(Default)]
+struct Broker {
+    connection: Option<u64>,
+    connections: u64,
+    wire: VecDeque<Message>,
+    to_acknowledge: Vec<u64>,
+    is_silent: bool,
+    rejects_until: Duration,
+    /// Sequences by queue, in order of first reception.
+    received: Vec<(String, u64)>,
+    known: BTreeSet<(String, u64)>,
+    /// Messages by their first sequence.
+    bytes: BTreeMap<(String, u64), Bytes>,
+    summaries: BTreeSet<Bytes>,
+    newest_state: u64,
+}
+
+struct Simulation {
+    seed: u64,
+    random: Random,
+    now: Now,
+    capture: Capture,
+    broker: Broker,
+    flow: Flow,
+    reached: BTreeMap<&'static str, u64>,
+    had_rejections: bool,
+}
+
+fn settings() -> FlowSettings {
+    FlowSettings {
+        interval_seconds: 10,
+        max_payload_bytes: 4_000,
+        topics: Topics {
+            readings: "meter".to_owned(),
+            summary: Some("meter/summary".to_owned()),
+            state: Some("meter/state".to_owned()),
+            availability: Some("meter/availability".to_owned()),
+        },
+        on_rejected: OnTrouble::Wait,
+        meter_timeout: Duration::from_secs(120),
+        keys: None,
+        on_undecryptable: OnTrouble::Wait,
+        socket: "queue.sock".into(),
+    }
+}
+
+fn telegram(sequence: u64, at: i64) -> Vec<u8> {
+    let clock = jiff::Timestamp::from_second(at)
+        .expect("a time")
+        .to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(1)));
+    let clock = clock.strftime("%y%m%d%H%M%S").to_string();
+    format!(
+        "/ISK5\\2M550T-1012\r\n\r\n1-3:0.2.8(50)\r\n0-0:1.0.0({clock}W)\r\n1-0:1.8.1({:010.3}*kWh)\r\n\
+         1-0:1.7.0({:06.3}*kW)\r\n!0000\r\n",
+        sequence as f64 / 1000.0,
+        (sequence % 7) as f64
+    )
+    .into_bytes()
+}
+
+impl Capture {
+    /// One more telegram, a second after the one before or after a long silence.
+    fn produce(&mut self, random: &mut Random) {
+        let before = self.records.last();
+        // Capture has said how long the silence was already: the record cannot say less.
+        let silence_ms = self.silence_ms + if random.one_in(20) { 45_000 } else { 1_000 };
+        let sequence = before.map_or(1, |record| record.sequence + 1);
+        let at = before.map_or(1_700_000_000, |record| {
+            record.captured_at_us / 1_000_000 + silence_ms as i64 / 1_000
+        });
+        self.records.push(Record {
+            sequence,
+            captured_at_us: at * 1_000_000,
+            silence_ms: if sequence == 1 { 0 } else { silence_ms },
+            telegram: telegram(sequence, at),
+        });
+        self.silence_ms = 0;
+    }
+
+    fn name(&self) -> String {
+        format!("queue-{}", self.identity)
+    }
+
+    fn head(&self) -> u64 {
+        self.records
+            .get(..self.durable)
+            .and_then(<[Record]>::last)
+            .map_or(0, |record| record.sequence)
+    }
+
+    fn durable(&self) -> &[Record] {
+        self.records.get(..self.durable).unwrap_or_default()
+    }
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        let now = Now {
+            elapsed: Duration::ZERO,
+            unix_us: 0,
+        };
+        Self {
+            seed,
+            random: Random(seed.wrapping_mul(0xD134_2543_DE82_EF95) ^ 0xF10),
+            now,
+            capture: Capture::default(),
+            broker: Broker::default(),
+            flow: Flow::new(settings(), now),
+            reached: BTreeMap::new(),
+            had_rejections: false,
+        }
+    }
+
+    fn note(&mut self, fault: &'static str) {
+        *self.reached.entry(fault).or_default() += 1;
+    }
+
+    fn handle(&mut self, event: FlowEvent) {
+        let mut orders = Vec::new();
+        self.flow.handle(self.now, event, &mut orders);
+        for order in orders {
+            match order {
+                Order::Source(command) => self.capture.commands.push_back(command),
+                Order::Mqtt(Command::Publish { connection, message }) => {
+                    if self.broker.connection == Some(connection) {
+                        self.broker.wire.push_back(message);
+                    }
+                }
+                Order::Mqtt(Command::Abandon { .. }) => {
+                    self.note("acknowledgement timed out");
+                    self.cut_broker();
+                }
+                Order::Mqtt(Command::Finish) => panic!("nobody said so"),
+            }
+        }
+        let held = self.flow.bytes_held();
+        assert!(
+            held <= WINDOW_BYTES + 8_192,
+            "seed {}: {held} bytes held",
+            self.seed
+        );
+    }
+
+    fn open_session(&mut self) {
+        self.capture.sessions += 1;
+        let session = self.capture.sessions;
+        self.capture.session = Some(session);
+        let cursor = self.capture.cursor;
+        let before = self
+            .capture
+            .durable()
+            .iter()
+            .find(|record| record.sequence == cursor)
+            .cloned();
+        let opened = Opened {
+            session,
+            queue: self.capture.name(),
+            cursor,
+            head: self.capture.head(),
+            before,
+            silence_ms: self.capture.silence_ms,
+        };
+        self.handle(FlowEvent::Source(SourceEvent::Opened(Box::new(opened))));
+    }
+
+    fn cut_session(&mut self) {
+        self.capture.session = None;
+        self.capture.commands.clear();
+        self.handle(FlowEvent::Source(SourceEvent::Away("cut".to_owned())));
+    }
+
+    /// Capture carries out the next command.
+    fn serve(&mut self) {
+        let Some(command) = self.capture.commands.pop_front() else {
+            return;
+        };
+        let Some(present) = self.capture.session else {
+            return;
+        };
+        match command {
+            SourceCommand::Commit { session, sequence } if session == present => self.commit(sequence),
+            SourceCommand::Report { session, report } if session == present => {
+                self.capture.reports.push(*report);
+            }
+            SourceCommand::Head { session } if session == present => {
+                if let Some(record) = self.capture.durable().last().cloned() {
+                    self.handle(FlowEvent::Source(SourceEvent::Head(Box::new(record))));
+                }
+            }
+            SourceCommand::Read { session, from, .. } if session == present => self.read(from),
+            _ => {}
+        }
+    }
+
+    fn read(&mut self, from: u64) {
+        let head = self.capture.head();
+        let most = 1 + self.random.below(12) as usize;
+        let records: Vec<Record> = self
+            .capture
+            .durable()
+            .iter()
+            .filter(|record| record.sequence >= from)
+            .take(most)
+            .cloned()
+            .collect();
+        let event = if records.is_empty() {
+            let has_unflushed = self.capture.durable < self.capture.records.len();
+            let silence_ms = if has_unflushed { 0 } else { self.capture.silence_ms };
+            SourceEvent::Idle { head, silence_ms }
+        } else {
+            SourceEvent::Records { records, head }
+        };
+        self.handle(FlowEvent::Source(event));
+    }
+
+    /// Nothing is committed that the broker has not taken.
+    fn commit(&mut self, sequence: u64) {
+        let (seed, queue) = (self.seed, self.capture.name());
+        assert!(
+            sequence <= self.capture.head(),
+            "seed {seed}: commit of {sequence} beyond the head"
+        );
+        for taken in self.capture.cursor + 1..=sequence {
+            assert!(
+                self.broker.known.contains(&(queue.clone(), taken)),
+                "seed {seed}: {taken} was committed, the broker has not taken it"
+            );
+        }
+        self.capture.cursor = self.capture.cursor.max(sequence);
+    }
+
+    fn connect(&mut self) {
+        self.broker.connections += 1;
+        self.broker.connection = Some(self.broker.connections);
+        let receive_maximum = if self.random.one_in(3) {
+            1 + self.random.below(4) as u16
+        } else {
+            256
+        };
+        self.handle(FlowEvent::Mqtt(MqttEvent::Connected {
+            connection: self.broker.connections,
+            broker: "broker:1883".to_owned(),
+            version: "MQTT 5",
+            receive_maximum,
+            largest_payload: None,
+        }));
+    }
+
+    /// The connection is gone, and with it some of what was under way, the last of it first.
+    fn cut_broker(&mut self) {
+        let arrives = self.random.below(self.broker.wire.len() as u64 + 1) as usize;
+        for message in self.broker.wire.drain(..arrives).collect::<Vec<_>>() {
+            self.take(&message);
+        }
+        self.broker.wire.clear();
+        self.broker.to_acknowledge.clear();
+        self.broker.is_silent = false;
+        self.broker.connection = None;
+        let trouble = Trouble {
+            broker: "broker:1883".to_owned(),
+            cause: Cause::Other,
+            words: "cut".to_owned(),
+        };
+        self.handle(FlowEvent::Mqtt(MqttEvent::Lost(trouble)));
+    }
+
+    fn take(&mut self, message: &Message) {
+        let seed = self.seed;
+        let value: serde_json::Value = match message.kind {
+            Kind::Availability => return,
+            _ => serde_json::from_slice(&message.payload).expect("JSON"),
+        };
+        match message.kind {
+            Kind::Readings => {
+                let readings = value.as_array().expect("an array");
+                let key = |reading: &serde_json::Value| {
+                    let queue = reading["Queue"].as_str().expect("a queue").to_owned();
+                    (queue, reading["Sequence"].as_u64().expect("a sequence"))
+                };
+                let first = readings.first().map(key).expect("a reading");
+                let known = self
+                    .broker
+                    .bytes
+                    .entry(first.clone())
+                    .or_insert_with(|| message.payload.clone());
+                assert_eq!(
+                    *known, message.payload,
+                    "seed {seed}: {first:?} was sent with other bytes before"
+                );
+                for reading in readings {
+                    let key = key(reading);
+                    if self.broker.known.insert(key.clone()) {
+                        self.broker.received.push(key);
+                    }
+                }
+            }
+            Kind::Summary => {
+                self.broker.summaries.insert(message.payload.clone());
+            }
+            Kind::State => {
+                let sequence = value["sequence"].as_u64().expect("a sequence");
+                let is_newer = sequence >= self.broker.newest_state || self.capture.identity > 0;
+                assert!(is_newer, "seed {seed}: an older state");
+                self.broker.newest_state = sequence;
+            }
+            Kind::Availability => {}
+        }
+    }
+
+    fn arrive(&mut self) {
+        let Some(message) = self.broker.wire.pop_front() else {
+            return;
+        };
+        if self.broker.rejects_until > self.now.elapsed && message.kind == Kind::Readings {
+            self.note("message rejected");
+            self.had_rejections = true;
+            let (id, fault, reason) = (message.id, Fault::Message, "no".to_owned());
+            self.handle(FlowEvent::Mqtt(MqttEvent::Rejected { id, fault, reason }));
+            return;
+        }
+        self.take(&message);
+        self.broker.to_acknowledge.push(message.id);
+    }
+
+    fn acknowledge(&mut self, index: usize) {
+        if !self.broker.is_silent && index < self.broker.to_acknowledge.len() {
+            let id = self.broker.to_acknowledge.remove(index);
+            self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { id }));
+        }
+    }
+
+    fn advance(&mut self, milliseconds: u64) {
+        self.now.elapsed += Duration::from_millis(milliseconds);
+        self.now.unix_us += milliseconds as i64 * 1_000;
+    }
+
+    fn faulty_step(&mut self) {
+        let milliseconds = self.random.below(400);
+        self.advance(milliseconds);
+        match self.random.below(26) {
+            0..=3 if (self.capture.records.len() as u64) < RECORDS => self.capture.produce(&mut self.random),
+            4 | 5 => self.capture.durable = self.capture.records.len(),
+            6..=11 => self.serve(),
+            12..=15 => self.arrive(),
+            16..=18 => self.acknowledge(0),
+            19 => {
+                let waiting = self.broker.to_acknowledge.len() as u64;
+                if waiting > 1 {
+                    self.note("acknowledged out of order");
+                    let index = self.random.below(waiting) as usize;
+                    self.acknowledge(index);
+                }
+                if let Some(id) = self
+                    .broker
+                    .to_acknowledge
+                    .first()
+                    .copied()
+                    .filter(|_| !self.broker.is_silent)
+                {
+                    self.note("acknowledged twice");
+                    self.acknowledge(0);
+                    self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { id }));
+                }
+            }
+            20 if self.broker.connection.is_some() && self.random.one_in(3) => {
+                self.note("broker cut");
+                self.cut_broker();
+            }
+            21 if self.broker.connection.is_some() && self.random.one_in(5) => {
+                self.note("broker silent");
+                self.broker.is_silent = true;
+                self.advance(70_000);
+            }
+            22 if self.capture.session.is_some() && self.random.one_in(3) => {
+                self.note("session cut");
+                self.cut_session();
+                if self.random.one_in(2) {
+                    self.note("commit forgotten");
+                    let back = self.random.below(20);
+                    self.capture.cursor = self.capture.cursor.saturating_sub(back);
+                }
+            }
+            23 if self.random.one_in(8) => self.kill(),
+            24 if self.random.one_in(4) => {
+                self.broker.rejects_until = self.now.elapsed + Duration::from_secs(5);
+            }
+            25 if self.random.one_in(3) => {
+                self.note("meter silent");
+                self.capture.silence_ms += 40_000;
+                self.advance(40_000);
+            }
+            _ => {
+                if self.capture.session.is_none() {
+                    self.open_session();
+                }
+                if self.broker.connection.is_none() {
+                    self.connect();
+                }
+            }
+        }
+        self.handle(FlowEvent::Tick);
+    }
+
+    fn kill(&mut self) {
+        self.note("publisher killed");
+        let arrives = self.random.below(self.broker.wire.len() as u64 + 1) as usize;
+        for message in self.broker.wire.drain(..arrives).collect::<Vec<_>>() {
+            self.take(&message);
+        }
+        self.broker.wire.clear();
+        self.broker.to_acknowledge.clear();
+        self.broker.connection = None;
+        self.broker.newest_state = 0;
+        self.capture.session = None;
+        self.capture.commands.clear();
+        self.flow = Flow::new(settings(), self.now);
+    }
+
+    /// No faults any more, no further telegrams: the last interval closes by its silence.
+    fn heal(&mut self) {
+        self.broker.rejects_until = Duration::ZERO;
+        self.broker.is_silent = false;
+        self.capture.durable = self.capture.records.len();
+        self.capture.silence_ms = 60_000;
+        let mut steps = 0;
+        while self.capture.cursor < self.capture.head() {
+            steps += 1;
+            assert!(
+                steps < 20_000,
+                "seed {}: stuck at {} of {}: {:?}",
+                self.seed,
+                self.capture.cursor,
+                self.capture.head(),
+                self.flow
+            );
+            self.advance(50);
+            if self.capture.session.is_none() {
+                self.open_session();
+            }
+            if self.broker.connection.is_none() {
+                self.connect();
+            }
+            self.serve();
+            self.arrive();
+            self.acknowledge(0);
+            self.handle(FlowEvent::Tick);
+        }
+    }
+
+    fn check(&self) {
+        let seed = self.seed;
+        let expected: Vec<(String, u64)> = self
+            .capture
+            .records
+            .iter()
+            .map(|record| (self.capture.name(), record.sequence))
+            .collect();
+        let mut received = self.broker.received.clone();
+        if self.had_rejections {
+            // What was in flight behind a rejected message arrives before it.
+            received.sort();
+        }
+        assert_eq!(received, expected, "seed {seed}: what the broker holds");
+        assert!(
+            !self.broker.summaries.is_empty() || expected.is_empty(),
+            "seed {seed}: no summary"
+        );
+    }
+}
+
+#[test]
+fn every_telegram_arrives_whatever_fails() {
+    let seeds: Vec<u64> = match std::env::var("SIMULATION_SEED") {
+        Ok(seed) => vec![seed.parse().expect("SIMULATION_SEED is a number")],
+        Err(_) => (0..SEEDS).collect(),
+    };
+    let is_alone = seeds.len() == 1;
+    let mut reached: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for seed in seeds {
+        let mut simulation = Simulation::new(seed);
+        for _ in 0..STEPS {
+            simulation.faulty_step();
+        }
+        simulation.heal();
+        simulation.check();
+        for (fault, count) in &simulation.reached {
+            *reached.entry(fault).or_default() += count;
+        }
+    }
+    if is_alone {
+        return;
+    }
+    for fault in [
+        "acknowledged out of order",
+        "acknowledged twice",
+        "acknowledgement timed out",
+        "broker cut",
+        "broker silent",
+        "commit forgotten",
+        "message rejected",
+        "meter silent",
+        "publisher killed",
+        "session cut",
+    ] {
+        let count = reached.get(fault).copied().unwrap_or(0);
+        assert!(count >= 20, "{fault} was reached {count} times: {reached:?}");
+    }
+}
+
+#[test]
+fn another_queue_under_a_live_publisher_is_read_from_its_own_cursor() {
+    let mut simulation = Simulation::new(1);
+    simulation.connect();
+    for _ in 0..25 {
+        simulation.capture.produce(&mut simulation.random);
+    }
+    simulation.capture.durable = 25;
+    simulation.open_session();
+    for _ in 0..20 {
+        simulation.serve();
+    }
+    let former = simulation.capture.name();
+    simulation.cut_session();
+    simulation.capture = Capture {
+        identity: 1,
+        sessions: simulation.capture.sessions,
+        ..Capture::default()
+    };
+    for _ in 0..15 {
+        simulation.capture.produce(&mut simulation.random);
+    }
+    simulation.heal();
+    let of = |queue: &str| -> Vec<u64> {
+        let received = simulation.broker.received.iter();
+        received
+            .filter(|(found, _)| found == queue)
+            .map(|(_, sequence)| *sequence)
+            .collect()
+    };
+    assert_eq!(
+        of(&former),
+        (1..=25).collect::<Vec<_>>(),
+        "its open interval included"
+    );
+    assert_eq!(of(&simulation.capture.name()), (1..=15).collect::<Vec<_>>());
+    assert_eq!(simulation.capture.cursor, 15);
+}
