@@ -5,7 +5,10 @@
 //! (`corpus/expected.txt`), and a small second reader of its own (`corpus/second_reader.rs`) that says for
 //! every object of every telegram where it must be found.
 
-#![expect(clippy::expect_used, reason = "a test ends where it meets what it cannot go on with")]
+#![expect(
+    clippy::expect_used,
+    reason = "a test ends where it meets what it cannot go on with"
+)]
 
 #[path = "corpus/expected.rs"]
 mod expected;
