@@ -28,11 +28,11 @@ fn parse(bytes: &[u8]) -> (Exit, Vec<Value>, String) {
 fn a_file_of_valid_telegrams_is_one_array() {
     let (exit, readings, problems) = parse(VALID.repeat(3).as_bytes());
     assert_eq!((exit, problems.as_str()), (Exit::Done, ""));
-    let powers: Vec<&Value> = readings
+    let registers: Vec<&Value> = readings
         .iter()
-        .map(|reading| &reading["Actualpower_incoming_kW"])
+        .map(|reading| &reading["Electricity_incoming_tariff1_kwh"])
         .collect();
-    assert_eq!(powers, [0.318, 0.318, 0.318]);
+    assert_eq!(registers, [671.578, 671.578, 671.578]);
     for absent in ["Received_at", "Queue", "Sequence"] {
         assert_eq!(readings[0].get(absent), None, "a file has no {absent}");
     }

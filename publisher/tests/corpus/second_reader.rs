@@ -119,11 +119,7 @@ fn device_says(reference: &str, groups: &[&str], reading: &Value) -> Result<(), 
     let channel: u64 = channel.parse().map_err(|_| "its channel is no number")?;
     let device = reading["Mbus_devices"]
         .as_array()
-        .and_then(|devices| {
-            devices
-                .iter()
-                .find(|device| device["Channel"].to_string() == channel.to_string())
-        })
+        .and_then(|devices| devices.iter().find(|device| device["Channel"] == channel))
         .ok_or_else(|| format!("there is no device on channel {channel}"))?;
     let must_be = |key: &str, json: String| {
         let found = device[key].to_string();

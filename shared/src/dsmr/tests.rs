@@ -233,6 +233,18 @@ fn of_two_devices_of_a_kind_the_newest_reading_is_the_live_one() {
 }
 
 #[test]
+fn of_two_devices_read_at_the_same_time_the_lower_channel_is_the_live_one() {
+    let bytes = telegram(&[
+        "0-2:24.1.0(007)",
+        "0-2:24.2.1(200320181003W)(2*m3)",
+        "0-3:24.1.0(007)",
+        "0-3:24.2.1(200320181003W)(3*m3)",
+    ]);
+    let live = parse(&bytes).live_device(DeviceKind::Water).map(|water| water.channel);
+    assert_eq!(live, Some(2));
+}
+
+#[test]
 fn a_device_of_no_stated_type_that_counts_cubic_metres_is_gas() {
     let bytes = telegram(&[
         "0-1:24.2.1(151110190000W)(00845.206*m3)",
