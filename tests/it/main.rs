@@ -9,6 +9,7 @@
 //! * [`dialects`]: every dialect of the household through the real programs.
 //! * [`corpus`]: real telegrams, where the folder of them is there.
 //! * [`containers`]: the images and compositions in a real engine; `tests/containers` runs these.
+//! * [`soak`]: a day of meter time with outages; `tests/soak` runs it.
 //! * [`source`]: what must hold of the source itself.
 
 #![allow(
@@ -26,4 +27,5 @@ mod dialects;
 mod installation;
 mod outage;
 mod path;
+mod soak;
 mod source;

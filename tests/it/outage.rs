@@ -192,3 +192,33 @@ fn a_bad_cable_costs_the_telegrams_that_it_hits_and_no_other() {
     let status = house.try_status().unwrap();
     assert!(status.rejected.values().sum::<u64>() >= 401 - last, "{status:?}");
 }
+
+#[test]
+fn sessions_with_capture_cut_in_the_middle_of_a_frame_lose_nothing() {
+    use tests::household::random::Random;
+    use tests::programs::start_publisher;
+    use tests::socket_proxy::SocketProxy;
+
+    let mut house = Installation::new(26);
+    let _capture = house.start_capture();
+    let socket = house.folder.join("cut.sock");
+    let proxy = SocketProxy::listen(&socket, &house.socket());
+    // Its file is capture's, but for the socket.
+    let file = house.folder.join("smartmeter.yml");
+    let configuration = std::fs::read_to_string(&file)
+        .unwrap()
+        .replace("queue.sock", "cut.sock");
+    house.folder.write("publisher.yml", configuration);
+    let mut random = Random::new(26);
+    let _publisher = start_publisher(house.folder.path(), &["-config", "publisher.yml"]);
+    for _ in 0..8 {
+        proxy.cut_after(1 + random.below(6_000) as usize);
+        house.send(40);
+    }
+    house.send_into_the_next(10);
+    let head = house.sent.len() as u64;
+    let ledger = house.wait_for_reading(head - 1, RECOVERY);
+    assert_eq!(ledger.missing(head - 1), Vec::<u64>::new());
+    assert_readings_are_true(&ledger, house.truths());
+    assert!(proxy.sessions() > 2, "{} sessions", proxy.sessions());
+}

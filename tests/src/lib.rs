@@ -23,4 +23,5 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod proxy;
+pub mod socket_proxy;
 pub mod subscriber;
