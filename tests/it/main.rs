@@ -9,6 +9,7 @@
 //! * [`dialects`]: every dialect of the household through the real programs.
 //! * [`corpus`]: real telegrams, where the folder of them is there.
 //! * [`containers`]: the images and compositions in a real engine; `tests/containers` runs these.
+//! * [`sharing`]: several at once, strangers among them, harm nobody but themselves.
 //! * [`soak`]: a day of meter time with outages; `tests/soak` runs it.
 //! * [`source`]: what must hold of the source itself.
 
@@ -27,5 +28,6 @@ mod dialects;
 mod installation;
 mod outage;
 mod path;
+mod sharing;
 mod soak;
 mod source;
