@@ -2,6 +2,7 @@
 //! for each claim:
 //!
 //! * [`bench`]: brokers, proxy, subscriber and meters do what the other tests take for granted.
+//! * [`cable`]: at the end of a bad cable exactly the spared telegrams are accepted.
 //! * [`path`]: what the household lives is what a subscriber receives, number for number.
 //! * [`outage`]: what is away for a while costs nothing that was accepted.
 //! * [`crash`]: nor does `kill -9`, or SIGTERM.
@@ -20,6 +21,7 @@
 )]
 
 mod bench;
+mod cable;
 mod command_line;
 mod containers;
 mod corpus;
