@@ -5,6 +5,18 @@ use std::collections::BTreeMap;
 
 use super::block::Header;
 
+/// Which of the database's trees a block is in. Recent ones have a tree of their own, so that its leaves
+/// stay small: sled writes a leaf anew after every ten changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A flush's block that waits to be grouped.
+    Recent,
+    /// Several of them, waiting to be merged.
+    Grouped,
+    /// A large block.
+    Merged,
+}
+
 /// What the index knows of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -22,11 +34,15 @@ pub struct Entry {
     pub elapsed_ms: u64,
     /// Which opening of the folder wrote it.
     pub generation: u32,
+    /// Where it is kept.
+    pub place: Place,
 }
 
-impl From<&Header> for Entry {
-    fn from(header: &Header) -> Self {
+impl Entry {
+    /// The entry of the block with this header.
+    pub fn new(header: &Header, place: Place) -> Self {
         Self {
+            place,
             first: header.first_sequence,
             last: header.last_sequence(),
             stored_bytes: header.block_bytes() as u32,

@@ -127,12 +127,13 @@ impl MarkFile {
         rustix::fs::flock(&self.file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
-    /// Whether the file has been removed from its folder.
-    pub fn is_gone(&self) -> bool {
+    /// Whether this is no longer the file at `path`: removed, or another in its place.
+    pub fn is_gone_from(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;
-        self.file
-            .metadata()
-            .map_or(true, |metadata| metadata.nlink() == 0)
+        match (self.file.metadata(), std::fs::metadata(path)) {
+            (Ok(own), Ok(there)) => (own.dev(), own.ino()) != (there.dev(), there.ino()),
+            _ => true,
+        }
     }
 }
 

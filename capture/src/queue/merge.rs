@@ -1,11 +1,20 @@
 //! Which blocks to merge: a function of the index.
 //!
 //! A flush makes a block of what has come since the last one, often of a single record, which hardly
-//! compresses. When enough such blocks lie side by side, they become one that does. A record is merged
-//! once or, around a restart, twice.
+//! compresses. So blocks grow in two steps, each kind in a tree of its own, so that sled, which writes a
+//! leaf of its tree anew after every ten changes, writes little:
+//!
+//! 1. [`GROUP_BLOCKS`] blocks of flushes become one *grouped* block, within the flush that comes next:
+//!    no further sync. The grouped block is written before its parts are removed, in sled's one log, so
+//!    that a cut leaves both at most, and opening prefers the larger;
+//! 2. grouped blocks of [`TARGET_RAW_BYTES`] together become one *merged* block, in upkeep, in one
+//!    transaction of sled.
 
-use super::index::{Entry, Index};
+use super::block::Header;
+use super::index::{Entry, Index, Place};
 
+/// Blocks of flushes that become one.
+pub const GROUP_BLOCKS: usize = 8;
 /// Bytes before compression that a merged block aims at: some 300 telegrams, which compress to 5 KB.
 pub const TARGET_RAW_BYTES: usize = 256 * 1024;
 /// Most bytes of a block of several records as stored: 17 of them, a full leaf of sled's tree, stay
@@ -14,13 +23,48 @@ pub const MAX_STORED_BYTES: usize = 7 * 1024;
 /// Most records of a block.
 pub const MAX_RECORDS: u64 = 2048;
 
+/// The tree for a block of a flush or a group: by its size.
+pub fn place(header: &Header) -> Place {
+    if is_full(&Entry::new(header, Place::Merged)) {
+        Place::Merged
+    } else if header.raw_length as usize >= TARGET_RAW_BYTES / 8 {
+        Place::Grouped
+    } else {
+        Place::Recent
+    }
+}
+
+/// The neighbouring blocks of flushes at the head that are enough to become one; empty where they are not.
+pub fn group(index: &Index) -> Vec<Entry> {
+    let mut run: Vec<Entry> = Vec::new();
+    for entry in index.iter().rev() {
+        let follows = run.last().is_none_or(|later| entry.last + 1 == later.first);
+        if entry.place != Place::Recent || !follows || run.len() >= 4 * GROUP_BLOCKS {
+            break;
+        }
+        run.push(*entry);
+    }
+    run.reverse();
+    if run.len() < GROUP_BLOCKS {
+        return Vec::new();
+    }
+    let mut raw = 0;
+    run.into_iter()
+        .take_while(|entry| {
+            raw += entry.raw_bytes as usize;
+            raw <= TARGET_RAW_BYTES / 2
+        })
+        .collect()
+}
+
 /// The oldest run of neighbouring blocks that is worth merging, looking only at those that begin at or
 /// after `from`. Empty where there is none.
 pub fn candidates(index: &Index, from: u64) -> Vec<Entry> {
     let mut run = Run::default();
     for entry in index.from(from) {
         if is_full(entry) {
-            if run.is_worth_it() {
+            // What is before it can grow no more.
+            if run.blocks.len() > 1 {
                 return run.blocks;
             }
             run = Run::default();
@@ -28,7 +72,6 @@ pub fn candidates(index: &Index, from: u64) -> Vec<Entry> {
         }
         let follows = run.blocks.last().is_none_or(|last| last.last + 1 == entry.first);
         if !follows || !run.has_room_for(entry) {
-            // What comes next can never join this run: it is as large as it gets.
             if run.blocks.len() > 1 {
                 return run.blocks;
             }
@@ -47,7 +90,8 @@ pub fn first_not_full(index: &Index, from: u64) -> u64 {
         .map_or_else(|| index.last().map_or(from, |last| last + 1), |entry| entry.first)
 }
 
-fn is_full(entry: &Entry) -> bool {
+/// Whether a block is as large as merging makes them.
+pub fn is_full(entry: &Entry) -> bool {
     entry.raw_bytes as usize >= TARGET_RAW_BYTES / 2
         || entry.stored_bytes as usize >= MAX_STORED_BYTES / 2
         || entry.last - entry.first + 1 >= MAX_RECORDS / 2

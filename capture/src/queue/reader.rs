@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use shared::record::{INTERVAL_SILENCE_MS, Record};
 use thiserror::Error;
 
-use super::block::{self, BlockError};
+use super::block;
 use super::index::{Entry, Index};
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, StoreErrorKind};
 
 /// Where the queue and its readers meet.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct View {
     pub(super) head: u64,
     pub(super) index: Index,
     pub(super) is_unflushed: bool,
+    /// Blocks that readers found damaged, and why; taken out of the queue by upkeep.
+    pub(super) damaged: Vec<(Entry, String)>,
     /// Blocks are being replaced: the index and the database may disagree for a moment.
     pub(super) is_changing: bool,
     pub(super) is_closed: bool,
@@ -83,16 +85,6 @@ pub enum ReadError {
     /// The database could not read.
     #[error(transparent)]
     Storage(#[from] StoreError),
-    /// The block with this record is damaged. Reading may go on after it.
-    #[error("records {first_sequence} to {last_sequence} are damaged: {source}")]
-    Damaged {
-        /// First record of the block.
-        first_sequence: u64,
-        /// Last record of the block.
-        last_sequence: u64,
-        /// What is wrong with it.
-        source: BlockError,
-    },
 }
 
 /// A view of the queue for one reader. Clones are independent; each remembers the block it read last.
@@ -151,7 +143,7 @@ impl Reader {
     /// decoded once however many batches it is read in.
     ///
     /// # Errors
-    /// Where the queue is not open, cannot be read, or the first block needed is damaged.
+    /// Where the queue is not open or cannot be read. Damaged blocks are passed over and noted.
     pub fn read(&mut self, from: u64, max_bytes: usize) -> Result<Batch, ReadError> {
         let mut records = Vec::new();
         let mut bytes = 0usize;
@@ -166,7 +158,7 @@ impl Reader {
             let Some(entry) = entry else { break };
             let block = match self.block(entry) {
                 Ok(Some(block)) => block,
-                // It has been merged or trimmed since: look again.
+                // It has been merged or trimmed since, or was damaged and is passed over: look again.
                 Ok(None) => {
                     self.pause();
                     continue;
@@ -239,50 +231,40 @@ impl Reader {
         }
     }
 
-    /// The records of a block; none where it is no longer there.
+    /// The records of a block; none where it is no longer there, or damaged.
     fn block(&mut self, entry: Entry) -> Result<Option<Arc<[Record]>>, ReadError> {
         if let Some((known, records)) = &self.last_block {
             if *known == entry {
                 return Ok(Some(Arc::clone(records)));
             }
         }
-        let bytes = {
+        let read = {
             let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
-            store.as_ref().ok_or(ReadError::Unavailable)?.read(entry.first)?
+            store
+                .as_ref()
+                .ok_or(ReadError::Unavailable)?
+                .read(entry.place, entry.first)
         };
-        let damaged = |source| ReadError::Damaged {
-            first_sequence: entry.first,
-            last_sequence: entry.last,
-            source,
+        let damage = match read {
+            Ok(Some(bytes)) => match block::decode(&bytes) {
+                Ok((header, records)) if Entry::new(&header, entry.place) == entry => {
+                    let records: Arc<[Record]> = records.into();
+                    self.last_block = Some((entry, Arc::clone(&records)));
+                    return Ok(Some(records));
+                }
+                Ok(_) => "another block is in its place".to_owned(),
+                Err(error) => error.to_string(),
+            },
+            Ok(None) => "it is gone".to_owned(),
+            Err(error) if error.kind == StoreErrorKind::Damaged => error.detail,
+            Err(error) => return Err(error.into()),
         };
-        let is_current = || {
-            let view = self.shared.view();
-            !view.is_changing && view.index.at_or_after(entry.first) == Some(entry)
-        };
-        let (header, records) = match bytes.as_deref().map(block::decode) {
-            Some(Ok(decoded)) => decoded,
-            Some(Err(error)) => return Err(damaged(error)),
-            None if is_current() => {
-                return Err(damaged(BlockError::Short {
-                    found: 0,
-                    expected: entry.stored_bytes as usize,
-                }));
-            }
-            None => return Ok(None),
-        };
-        if Entry::from(&header) != entry {
-            // Replaced by a merged block under the same key.
-            return if is_current() {
-                Err(damaged(BlockError::Contents {
-                    first_sequence: header.first_sequence,
-                    detail: "it is not the block that was written".to_owned(),
-                }))
-            } else {
-                Ok(None)
-            };
+        let mut view = self.shared.view();
+        // A block that is being replaced, or was, is found under its new entry by looking again.
+        if !view.is_changing && view.index.at_or_after(entry.first) == Some(entry) {
+            view.index.remove(entry.first);
+            view.damaged.push((entry, damage));
         }
-        let records: Arc<[Record]> = records.into();
-        self.last_block = Some((entry, Arc::clone(&records)));
-        Ok(Some(records))
+        Ok(None)
     }
 }

@@ -61,6 +61,16 @@ pub fn total_cost_bytes(index: &Index) -> u64 {
     index.stored_bytes() + index.len() as u64 * BLOCK_OVERHEAD_BYTES
 }
 
+/// What the folder takes on disk for blocks of this cost, at most.
+pub fn disk_bytes(cost_bytes: u64) -> u64 {
+    cost_bytes.saturating_mul(DISK_PER_COST_TENTHS) / 10 + DISK_FIXED_BYTES
+}
+
+/// The cost of blocks that a folder of this size on disk has room for.
+pub fn max_cost_bytes(max_size_bytes: u64) -> u64 {
+    max_size_bytes.saturating_sub(DISK_FIXED_BYTES).saturating_mul(10) / DISK_PER_COST_TENTHS
+}
+
 /// Decides for the oldest blocks, at most `limit` of them: what goes is always the oldest, so that no
 /// hole is made.
 pub fn decide(index: &Index, circumstances: &Circumstances, limit: usize) -> Verdict {
@@ -113,3 +123,7 @@ pub fn decide(index: &Index, circumstances: &Circumstances, limit: usize) -> Ver
 }
 
 const BLOCK_OVERHEAD_BYTES: u64 = 64;
+/// sled's file, in tenths of what the blocks in it cost: measured, see `examples/queue_figures.rs`.
+const DISK_PER_COST_TENTHS: u64 = 30;
+/// What an empty queue takes: the segment being written, free ones, the mark.
+const DISK_FIXED_BYTES: u64 = 3 * 1024 * 1024;

@@ -17,21 +17,27 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use sled::Transactional;
 use thiserror::Error;
 
 use super::block::{self, BlockError};
-use super::index::Entry;
+use super::index::{Entry, Place};
 
-const BLOCKS: &str = "blocks";
+const MERGED: &str = "merged";
+const GROUPED: &str = "grouped";
+const RECENT: &str = "recent";
 const CURSORS: &str = "cursors";
 const CACHE_BYTES: u64 = 1024 * 1024;
 const SEGMENT_BYTES: usize = 512 * 1024;
+/// Syncs after which the file's clean pages are dropped from the system's cache.
+const DROP_CACHE_SYNCS: u32 = 64;
 /// How long opening waits for the lock of a handle that was just dropped.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -66,11 +72,14 @@ pub enum StoreErrorKind {
 #[derive(Debug)]
 pub struct Store {
     database: sled::Db,
-    blocks: sled::Tree,
+    merged: sled::Tree,
+    grouped: sled::Tree,
+    recent: sled::Tree,
     cursors: sled::Tree,
     /// The file that sled writes, for syncing it.
     log: File,
     path: PathBuf,
+    syncs: AtomicU32,
 }
 
 /// An opened database and what was found in it.
@@ -81,7 +90,7 @@ pub struct Opened {
     /// The whole blocks, in the order of their keys.
     pub entries: Vec<Entry>,
     /// Keys of the blocks that are not whole, and why.
-    pub damaged: Vec<(u64, BlockError)>,
+    pub damaged: Vec<(Place, u64, BlockError)>,
     /// The cursors.
     pub cursors: BTreeMap<String, u64>,
 }
@@ -90,9 +99,13 @@ pub struct Opened {
 #[derive(Debug, Default)]
 pub struct Change {
     /// Blocks to add, by their first sequence.
-    pub put: Vec<(u64, Vec<u8>)>,
+    pub put: Vec<(Place, u64, Vec<u8>)>,
     /// Blocks to remove.
-    pub remove: Vec<u64>,
+    pub remove: Vec<(Place, u64)>,
+    /// Whether additions and removals take effect as one. Otherwise they take effect one after the other,
+    /// additions first, each whole or not at all: cut off, all that was added before is there. It costs a
+    /// page less to write, and is enough where what is removed is also in what was added.
+    pub is_atomic: bool,
     /// Cursors to set.
     pub cursors: Vec<(String, u64)>,
     /// Consumers to forget.
@@ -133,35 +146,45 @@ impl Store {
     fn open_and_read(path: &Path) -> Result<Opened, StoreError> {
         let failed = |error: sled::Error| from_sled("opening", path, &error);
         let database = Self::open_database(path)?;
-        let blocks = database.open_tree(BLOCKS).map_err(failed)?;
+        let merged = database.open_tree(MERGED).map_err(failed)?;
+        let grouped = database.open_tree(GROUPED).map_err(failed)?;
+        let recent = database.open_tree(RECENT).map_err(failed)?;
         let cursors = database.open_tree(CURSORS).map_err(failed)?;
         let log = File::open(path.join("db")).map_err(|error| from_io("opening", path, &error))?;
         let store = Self {
             database,
-            blocks,
+            merged,
+            grouped,
+            recent,
             cursors,
             log,
             path: path.to_owned(),
+            syncs: AtomicU32::new(0),
         };
 
         let mut entries = Vec::new();
         let mut damaged = Vec::new();
-        for item in store.blocks.iter() {
+        let trees = [Place::Merged, Place::Grouped, Place::Recent].map(|place| (place, store.tree(place)));
+        for (place, item) in trees
+            .into_iter()
+            .flat_map(|(place, tree)| tree.iter().map(move |item| (place, item)))
+        {
             let (key, value) = item.map_err(failed)?;
             let Ok(key) = <[u8; 8]>::try_from(key.as_ref()) else {
                 continue;
             };
             let first = u64::from_be_bytes(key);
             match block::verify(&value) {
-                Ok(header) if header.first_sequence == first => entries.push(Entry::from(&header)),
+                Ok(header) if header.first_sequence == first => entries.push(Entry::new(&header, place)),
                 Ok(header) => damaged.push((
+                    place,
                     first,
                     BlockError::Contents {
                         first_sequence: header.first_sequence,
                         detail: format!("it is kept as block {first}"),
                     },
                 )),
-                Err(error) => damaged.push((first, error)),
+                Err(error) => damaged.push((place, first, error)),
             }
         }
         let mut found = BTreeMap::new();
@@ -204,8 +227,7 @@ impl Store {
         }
     }
 
-    /// Writes blocks, removals and cursors, and returns when they are durable. The blocks' part takes
-    /// effect as one, also across a power cut.
+    /// Writes blocks, removals and cursors, and returns when they are durable.
     ///
     /// # Errors
     /// After an error nothing of the change may be relied on: some of it may be there after the next
@@ -213,23 +235,16 @@ impl Store {
     pub fn write(&self, change: &Change) -> Result<(), StoreError> {
         guarded("writing to", &self.path, || {
             let failed = |error: sled::Error| from_sled("writing to", &self.path, &error);
-            match (change.put.as_slice(), change.remove.as_slice()) {
-                ([], []) => {}
-                // One write is whole or absent by itself, and without the batch's own record smaller.
-                ([(first, bytes)], []) => {
-                    self.blocks
+            if change.is_atomic {
+                self.apply_as_one(change).map_err(failed)?;
+            } else {
+                for (place, first, bytes) in &change.put {
+                    self.tree(*place)
                         .insert(first.to_be_bytes(), bytes.as_slice())
                         .map_err(failed)?;
                 }
-                (put, remove) => {
-                    let mut batch = sled::Batch::default();
-                    for first in remove {
-                        batch.remove(&first.to_be_bytes());
-                    }
-                    for (first, bytes) in put {
-                        batch.insert(&first.to_be_bytes(), bytes.as_slice());
-                    }
-                    self.blocks.apply_batch(batch).map_err(failed)?;
+                for (place, first) in &change.remove {
+                    self.tree(*place).remove(first.to_be_bytes()).map_err(failed)?;
                 }
             }
             for (name, cursor) in &change.cursors {
@@ -245,18 +260,48 @@ impl Store {
         })
     }
 
+    fn apply_as_one(&self, change: &Change) -> sled::Result<()> {
+        use sled::transaction::{ConflictableTransactionError, TransactionError};
+        let outcome = (&self.merged, &self.grouped, &self.recent).transaction(|(merged, grouped, recent)| {
+            let tree = |place| match place {
+                Place::Merged => merged,
+                Place::Grouped => grouped,
+                Place::Recent => recent,
+            };
+            for (place, first) in &change.remove {
+                tree(*place).remove(&first.to_be_bytes())?;
+            }
+            for (place, first, bytes) in &change.put {
+                tree(*place).insert(&first.to_be_bytes(), bytes.as_slice())?;
+            }
+            Ok::<(), ConflictableTransactionError<()>>(())
+        });
+        match outcome {
+            Ok(()) | Err(TransactionError::Abort(())) => Ok(()),
+            Err(TransactionError::Storage(error)) => Err(error),
+        }
+    }
+
     /// The bytes of the block that begins with this sequence.
     ///
     /// # Errors
     /// Where the database cannot read.
-    pub fn read(&self, first: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn read(&self, place: Place, first: u64) -> Result<Option<Vec<u8>>, StoreError> {
         guarded("reading from", &self.path, || {
             let value = self
-                .blocks
+                .tree(place)
                 .get(first.to_be_bytes())
                 .map_err(|error| from_sled("reading from", &self.path, &error))?;
             Ok(value.map(|value| value.to_vec()))
         })
+    }
+
+    fn tree(&self, place: Place) -> &sled::Tree {
+        match place {
+            Place::Merged => &self.merged,
+            Place::Grouped => &self.grouped,
+            Place::Recent => &self.recent,
+        }
     }
 
     /// Closes the database.
@@ -266,6 +311,11 @@ impl Store {
     }
 
     fn sync(&self, action: &'static str) -> Result<(), StoreError> {
+        // Pages that stay cached in large pieces count whole in the system's account of bytes written
+        // when a few bytes of them change, and this process reads little of what it wrote.
+        if self.syncs.fetch_add(1, Ordering::Relaxed) % DROP_CACHE_SYNCS == 0 {
+            let _ = rustix::fs::fadvise(&self.log, 0, None, rustix::fs::Advice::DontNeed);
+        }
         self.log
             .sync_data()
             .map_err(|error| from_io(action, &self.path, &error))?;
@@ -330,4 +380,28 @@ fn from_io(action: &'static str, path: &Path, error: &io::Error) -> StoreError {
         detail,
         kind,
     }
+}
+
+/// Writes every byte of the database's file anew, as the system's cache has it, and syncs. After a
+/// failed sync the system may hold pages to be clean that never reached the disk; this makes them dirty.
+///
+/// # Errors
+/// Where the file cannot be read, written or synced.
+pub fn write_again(database: &Path) -> io::Result<()> {
+    let file = File::options().read(true).write(true).open(database.join("db"))?;
+    let mut chunk = vec![0; 64 * 1024];
+    let mut offset = 0;
+    loop {
+        let count = file.read_at(&mut chunk, offset)?;
+        if count == 0 {
+            return file.sync_all();
+        }
+        file.write_all_at(chunk.get(..count).unwrap_or_default(), offset)?;
+        offset += count as u64;
+    }
+}
+
+/// Length of the database's file; 0 where there is none.
+pub fn file_bytes(database: &Path) -> u64 {
+    std::fs::metadata(database.join("db")).map_or(0, |metadata| metadata.blocks() * 512)
 }

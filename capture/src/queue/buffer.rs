@@ -1,0 +1,103 @@
+//! What has been appended and is not durable yet: kept in memory, in order, within a bound.
+//!
+//! While the disk is full or gone the oldest are kept and the newest refused: what was refused was
+//! never accepted, and the sequences go on without a gap when there is room again.
+
+use shared::record::Record;
+
+use super::block::{self, BlockWriter};
+use super::index::Entry;
+use super::merge;
+
+/// The records that wait for a flush.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    records: Vec<Record>,
+    /// Silences of the records that came from the meter, beside each record.
+    elapsed_ms: Vec<u64>,
+    bytes: usize,
+}
+
+impl Buffer {
+    /// Adds a record. `is_live` where its silence passed on this machine.
+    pub fn push(&mut self, record: Record, is_live: bool) {
+        self.bytes += record.telegram.len();
+        self.elapsed_ms.push(if is_live { record.silence_ms } else { 0 });
+        self.records.push(record);
+    }
+
+    /// Forgets all: they are durable.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Bytes of their telegrams.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Sequence of the last one.
+    pub fn last_sequence(&self) -> Option<u64> {
+        self.records.last().map(|record| record.sequence)
+    }
+
+    /// All of them as blocks: one, or as many as keep each within the bounds of [`merge`].
+    ///
+    /// # Errors
+    /// Where zstd cannot get its memory.
+    pub fn encode(
+        &self,
+        writer: &mut BlockWriter,
+        generation: u32,
+    ) -> std::io::Result<Vec<(Entry, Vec<u8>)>> {
+        let mut blocks = Vec::new();
+        let mut from = 0;
+        while from < self.records.len() {
+            let mut count = self.group_length(from);
+            loop {
+                let records = self.records.get(from..from + count).unwrap_or_default();
+                let elapsed = self
+                    .elapsed_ms
+                    .get(from..from + count)
+                    .unwrap_or_default()
+                    .iter()
+                    .sum();
+                let bytes = writer.encode(records, elapsed, generation)?;
+                if bytes.len() > merge::MAX_STORED_BYTES && count > 1 {
+                    count = count.div_ceil(2);
+                    continue;
+                }
+                let header = block::read_header(&bytes).map_err(std::io::Error::other)?;
+                blocks.push((Entry::new(&header, merge::place(&header)), bytes));
+                break;
+            }
+            from += count;
+        }
+        Ok(blocks)
+    }
+
+    /// How many records from this one on fit in a block before compression.
+    fn group_length(&self, from: usize) -> usize {
+        let mut raw = 0;
+        let fitting = self
+            .records
+            .iter()
+            .skip(from)
+            .take(merge::MAX_RECORDS as usize)
+            .take_while(|record| {
+                raw += block::raw_bytes(record.telegram.len());
+                raw <= merge::TARGET_RAW_BYTES
+            });
+        fitting.count().max(1)
+    }
+}

@@ -1,0 +1,369 @@
+//! Opening the queue: what the database, the mark and the wreck of what sled has dropped say, settled.
+//!
+//! sled may refuse a damaged database, or open it without some of its records, and overwrites what it
+//! has dropped while opening. So the database's files are searched for whole blocks before sled sees
+//! them, and the newest found are held until it is known what sled still has; what is missing is put
+//! back. A database that sled refuses is moved aside and everything whole in it put into a new one, each
+//! record under its old sequence.
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::{fs, io};
+
+use shared::wire::Loss;
+
+use super::block::BlockWriter;
+use super::buffer::Buffer;
+use super::index::{Entry, Place};
+use super::layout::{self, Layout};
+use super::losses::Losses;
+use super::mark::{CEILING_STEP, Mark, MarkFile};
+use super::outcome::{OpenReport, QueueOptions};
+use super::reader::{LastArrival, Shared, View};
+use super::salvage::{Salvage, without_overlap};
+use super::store::{Change, Opened, Store, StoreErrorKind};
+use super::{OpenError, Queue, merge, rebuild};
+
+/// An opened database, and whole blocks that were found in its files before it was opened.
+pub(super) struct Found {
+    opened: Opened,
+    salvaged: Vec<(Entry, Vec<u8>)>,
+}
+
+impl Queue {
+    /// Opens the queue of a folder, or makes an empty one.
+    ///
+    /// A database that sled cannot open is moved aside and a new one begun with what is whole in it; what
+    /// was lost is noted.
+    ///
+    /// # Errors
+    /// Where another process has it open, or the system refuses.
+    pub fn open(options: &QueueOptions) -> Result<(Self, OpenReport), OpenError> {
+        let layout = Layout::new(&options.path);
+        fs::create_dir_all(&options.path).map_err(system("making the queue's folder", &options.path))?;
+        let (mark_file, mark) = MarkFile::open(&layout.mark()).map_err(system("opening", &layout.mark()))?;
+        if !mark_file.try_lock() {
+            return Err(OpenError::Locked {
+                path: options.path.clone(),
+            });
+        }
+        let mut report = OpenReport {
+            is_new: mark.is_none() && !layout.database().exists(),
+            ..OpenReport::default()
+        };
+        let found = open_database(&layout, options, mark.as_ref(), &mut report)?;
+        let identity = identity(&layout, mark.as_ref()).map_err(system("writing", &layout.identity()))?;
+        let writer = BlockWriter::new(COMPRESSION_LEVEL)
+            .map_err(system("preparing to compress for", &options.path))?;
+        let mut queue = Self {
+            options: options.clone(),
+            mark_file,
+            mark: Mark {
+                identity,
+                ..Mark::default()
+            },
+            shared: Arc::new(Shared {
+                identity: String::from_utf8_lossy(&identity).into_owned(),
+                view: Mutex::default(),
+                grown: Condvar::new(),
+                store: RwLock::new(None),
+            }),
+            losses: Losses::open(&layout.losses()),
+            writer,
+            buffer: Buffer::default(),
+            refused: 0,
+            cursors: std::collections::BTreeMap::new(),
+            dirty_cursors: std::collections::BTreeMap::new(),
+            last_arrival: LastArrival::Never,
+            merge_from: 0,
+            recent_blocks: 0,
+            trouble: None,
+            last_upkeep: None,
+            layout,
+        };
+        queue.settle(found, mark, None, &mut report)?;
+        Ok((queue, report))
+    }
+
+    /// Settles what the database, its wreck and the mark say, and begins a new generation.
+    ///
+    /// `written_to` is the head when the database is opened again in the same process: blocks above it
+    /// are what a failed flush has left, and its records are still in memory.
+    pub(super) fn settle(
+        &mut self,
+        found: Found,
+        mark: Option<Mark>,
+        written_to: Option<u64>,
+        report: &mut OpenReport,
+    ) -> Result<(), OpenError> {
+        let Found { opened, salvaged } = found;
+        let Opened {
+            store,
+            entries,
+            damaged,
+            cursors,
+        } = opened;
+        let has_mark = mark.is_some();
+        let mark = mark.unwrap_or_default();
+        report.damaged_blocks = damaged.len() as u64;
+
+        let is_leftover = |entry: &Entry| written_to.is_some_and(|head| entry.last > head);
+        let (leftover, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_leftover);
+        let (mut index, superseded) = without_overlap(entries);
+        let mut change = Change {
+            is_atomic: true,
+            remove: damaged
+                .iter()
+                .map(|(place, first, _)| (*place, *first))
+                .chain(superseded)
+                .chain(leftover.iter().map(|entry| (entry.place, entry.first)))
+                .collect(),
+            ..Change::default()
+        };
+
+        // Whether the unsynced part of the mark is known to be its newest.
+        let is_same_boot = mark.boot_id == self.options.boot_id;
+        let is_vouched = has_mark && (is_same_boot || mark.is_clean);
+        let from = if is_vouched {
+            mark.tail.max(1)
+        } else {
+            index.first().unwrap_or(mark.tail.max(1))
+        };
+        for (entry, bytes) in salvaged {
+            let is_wanted =
+                entry.first >= from && (!is_vouched || entry.last <= mark.head) && !is_leftover(&entry);
+            let is_missing = index
+                .at_or_after(entry.first)
+                .is_none_or(|other| other.first > entry.last);
+            if is_wanted && is_missing {
+                index.insert(entry);
+                change
+                    .remove
+                    .retain(|&removed| removed != (entry.place, entry.first));
+                change.put.push((entry.place, entry.first, bytes));
+                report.restored_records += entry.last - entry.first + 1;
+                self.losses.found_again(entry.first, entry.last);
+            }
+        }
+
+        let mut all_cursors = cursors;
+        if has_mark {
+            // A consumer that was being forgotten is in the database alone; all others are in both.
+            for (name, cursor) in &mark.cursors {
+                let known = all_cursors.entry(name.clone()).or_default();
+                *known = (*known).max(*cursor);
+            }
+        }
+        let stored_head = index.last().unwrap_or(0);
+        let highest_cursor = all_cursors.values().copied().max().unwrap_or(0);
+        let head = stored_head.max(mark.head).max(highest_cursor);
+        let mut next = mark.next.max(head + 1);
+        if !has_mark && head > 0 {
+            // Nothing tells how far above the database the sequences had come.
+            next += CEILING_STEP;
+        } else if !is_vouched {
+            next = next.max(mark.ceiling + 1);
+        }
+
+        let lost = self.find_losses(&index, from, head, next, &mark, report);
+        for loss in &lost {
+            self.losses.add(loss.clone());
+        }
+        report.losses = lost;
+        report.records = index.iter().map(|entry| entry.last - entry.first + 1).sum();
+
+        let newest = index.iter().map(|entry| entry.generation).max().unwrap_or(0);
+        if written_to.is_none() {
+            self.last_arrival = match mark.last_uptime_us {
+                Some(uptime) if is_same_boot => LastArrival::Uptime(uptime),
+                _ if head > 0 => LastArrival::OtherBoot,
+                _ => LastArrival::Never,
+            };
+        }
+        self.mark = Mark {
+            counter: mark.counter,
+            generation: newest.max(mark.generation) + 1,
+            is_clean: false,
+            boot_id: self.options.boot_id,
+            identity: self.mark.identity,
+            head,
+            next,
+            ceiling: mark.ceiling.max(next - 1 + CEILING_STEP),
+            tail: index.first().unwrap_or(head + 1),
+            last_uptime_us: mark.last_uptime_us.filter(|_| is_same_boot),
+            cursors: all_cursors.clone(),
+        };
+        change.cursors = all_cursors
+            .iter()
+            .map(|(name, cursor)| (name.clone(), *cursor))
+            .collect();
+        if !change.remove.is_empty() || !change.put.is_empty() || !change.cursors.is_empty() {
+            store.write(&change)?;
+        }
+        self.losses
+            .save()
+            .map_err(system("writing", &self.layout.losses()))?;
+        self.mark_file
+            .write_synced(&mut self.mark)
+            .map_err(system("writing", &self.layout.mark()))?;
+        self.cursors = all_cursors;
+        self.merge_from = merge::first_not_full(&index, 0);
+        self.recent_blocks = index.iter().filter(|entry| entry.place == Place::Recent).count();
+        {
+            let mut view = self.shared.view();
+            *view = View {
+                head,
+                index,
+                is_unflushed: !self.buffer.is_empty(),
+                last_arrival: self.last_arrival,
+                ..View::default()
+            };
+        }
+        *self.shared.store.write().unwrap_or_else(PoisonError::into_inner) = Some(store);
+        Ok(())
+    }
+
+    /// Stretches of sequences that should be there and are not, and those left out on purpose.
+    fn find_losses(
+        &self,
+        index: &super::index::Index,
+        from: u64,
+        head: u64,
+        next: u64,
+        mark: &Mark,
+        report: &OpenReport,
+    ) -> Vec<Loss> {
+        let at_us = jiff::Timestamp::now().as_microsecond();
+        let cause = match &report.moved_aside {
+            Some((folder, _)) => {
+                format!(
+                    "the database could not be opened and is now {}; they were not whole in it",
+                    folder.display()
+                )
+            }
+            None if report.damaged_blocks > 0 => "their blocks are damaged".to_owned(),
+            None => "the database no longer holds them".to_owned(),
+        };
+        let mut missing = index.holes(from);
+        let behind = index.last().map_or(from, |last| last + 1);
+        if behind <= head {
+            missing.push((behind, head));
+        }
+        let mut lost: Vec<Loss> = missing
+            .into_iter()
+            .filter(|&(first, last)| !self.losses.covers(first, last))
+            .map(|(first_sequence, last_sequence)| Loss {
+                at_us,
+                first_sequence,
+                last_sequence,
+                cause: cause.clone(),
+            })
+            .collect();
+        if next > head + 1 && mark.next <= head + 1 {
+            lost.push(Loss {
+                at_us,
+                first_sequence: head + 1,
+                last_sequence: next - 1,
+                cause: "left out after a power cut, so that no sequence is given twice; no record is known to be missing"
+                    .to_owned(),
+            });
+        }
+        lost
+    }
+}
+
+/// Opens the database, or makes a new one with what is whole in one that cannot be opened.
+pub(super) fn open_database(
+    layout: &Layout,
+    options: &QueueOptions,
+    mark: Option<&Mark>,
+    report: &mut OpenReport,
+) -> Result<Found, OpenError> {
+    rebuild::finish(layout).map_err(system("finishing the rebuild of", layout.root()))?;
+    let database = layout.database();
+    // A database that cannot even be searched has nothing to hold on to.
+    let salvaged = Salvage::search(&database)
+        .map(|found| found.newest(HELD_BYTES))
+        .unwrap_or_default();
+    match Store::open(&database, options.open_patience) {
+        Ok(opened) => return Ok(Found { opened, salvaged }),
+        Err(error) if error.kind == StoreErrorKind::Locked => {
+            return Err(OpenError::Locked {
+                path: options.path.clone(),
+            });
+        }
+        Err(error) if error.kind != StoreErrorKind::Damaged => return Err(error.into()),
+        Err(error) => {
+            let moved = layout
+                .move_aside(jiff::Timestamp::now())
+                .map_err(system("moving the damaged database aside in", layout.root()))?;
+            report.moved_aside = Some((moved, error.detail));
+        }
+    }
+    let mut opened = Store::open(&database, options.open_patience)?;
+    let tail = mark.map_or(0, |mark| mark.tail);
+    let mut restored = Vec::new();
+    // What sled has overwritten while it tried is still held; what is held is in the files too, mostly.
+    let found = report
+        .moved_aside
+        .as_ref()
+        .and_then(|(folder, _)| Salvage::search(folder).ok())
+        .unwrap_or_default();
+    let mut change = Change::default();
+    for (entry, bytes) in found.stored_from(tail) {
+        restored.push(entry);
+        change.put.push((entry.place, entry.first, bytes));
+        if change.put.len() >= RESTORE_BLOCKS {
+            opened.store.write(&std::mem::take(&mut change))?;
+        }
+    }
+    opened.store.write(&change)?;
+    report.restored_records = restored.iter().map(|entry| entry.last - entry.first + 1).sum();
+    opened.entries = restored;
+    Ok(Found { opened, salvaged })
+}
+
+/// The folder's identity: as it was, from the mark where the file is gone, else drawn now.
+fn identity(layout: &Layout, mark: Option<&Mark>) -> io::Result<[u8; 8]> {
+    let is_whole = |identity: &[u8; 8]| identity.iter().all(u8::is_ascii_alphanumeric);
+    let stored = fs::read(layout.identity())
+        .ok()
+        .and_then(|bytes| bytes.trim_ascii().try_into().ok());
+    let marked = mark.map(|mark| mark.identity).filter(is_whole);
+    // The mark's has a checksum; the file is for people to read.
+    if let Some(identity) = stored
+        .filter(is_whole)
+        .filter(|stored| marked.is_none_or(|marked| marked == *stored))
+    {
+        return Ok(identity);
+    }
+    let identity = match marked {
+        Some(identity) => identity,
+        None => {
+            let mut drawn = [0; 8];
+            io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut drawn)?;
+            drawn.map(|byte| {
+                ALPHABET
+                    .get(usize::from(byte) % ALPHABET.len())
+                    .copied()
+                    .unwrap_or(b'a')
+            })
+        }
+    };
+    let mut line = identity.to_vec();
+    line.push(b'\n');
+    layout::replace_file(&layout.identity(), &line)?;
+    Ok(identity)
+}
+
+fn system(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::System { action, path, source }
+}
+
+const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+const COMPRESSION_LEVEL: i32 = 12;
+/// Bytes of the newest blocks that are held while sled opens: some days of telegrams.
+const HELD_BYTES: usize = 2 * 1024 * 1024;
+/// Blocks that are put into a new database at a time.
+const RESTORE_BLOCKS: usize = 64;

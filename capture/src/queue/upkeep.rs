@@ -1,0 +1,252 @@
+//! Upkeep: what is done a little at a time beside appending. Merging blocks, removing what may or must
+//! go, writing commits that no telegram has carried, noting damage that readers have met.
+
+use std::sync::PoisonError;
+
+use shared::wire::Loss;
+
+use super::block::{self, BlockWriter};
+use super::index::{Entry, Place};
+use super::store::Change;
+use super::{FlushError, Maintained, Queue, layout, merge, rebuild, retention};
+
+impl Queue {
+    /// A bounded step of upkeep. Called after flushes and every second or so. `now_us` is the system's
+    /// clock, `uptime_us` the one that does not jump.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub fn maintain(&mut self, now_us: i64, uptime_us: u64) -> Result<Maintained, FlushError> {
+        let mut done = Maintained::default();
+        if self.trouble.is_some() {
+            self.flush()?;
+        }
+        let is_due = self
+            .last_upkeep
+            .is_none_or(|last| uptime_us < last || uptime_us - last >= UPKEEP_INTERVAL_US);
+        if is_due {
+            self.last_upkeep = Some(uptime_us);
+            if !self.dirty_cursors.is_empty() {
+                self.flush()?;
+            }
+            self.note_damage(now_us)?;
+        }
+        self.merge(&mut done)?;
+        self.trim(now_us, uptime_us, is_due, &mut done)?;
+        if is_due {
+            self.shrink(&done)?;
+            // Tried again with the next step; the losses are in memory and shown.
+            let _ = self.losses.save();
+        }
+        Ok(done)
+    }
+
+    fn merge(&mut self, done: &mut Maintained) -> Result<(), FlushError> {
+        let mut run = merge::candidates(&self.shared.view().index, self.merge_from);
+        let Some(last) = run.last().filter(|_| run.len() > 1) else {
+            return Ok(());
+        };
+        let Some(mut records) = self.read_blocks(&run)? else {
+            // A damaged one among them: noted by whoever reads it. What is behind it is merged.
+            self.merge_from = last.last + 1;
+            return Ok(());
+        };
+        let (entry, bytes) = loop {
+            let elapsed_ms = run.iter().map(|entry| entry.elapsed_ms).sum();
+            // A writer of its own: its memory is large, and is given back.
+            let bytes = BlockWriter::new(MERGE_COMPRESSION_LEVEL)
+                .and_then(|mut writer| writer.encode(&records, elapsed_ms, self.mark.generation))
+                .map_err(|error| self.failed("compressing for", &error))?;
+            if bytes.len() <= merge::MAX_STORED_BYTES || run.len() <= 2 {
+                let header =
+                    block::read_header(&bytes).map_err(|error| self.failed("compressing for", &error))?;
+                break (Entry::new(&header, Place::Merged), bytes);
+            }
+            run.truncate(run.len().div_ceil(2));
+            let last = run.last().map_or(0, |entry| entry.last);
+            records.retain(|record| record.sequence <= last);
+        };
+        let change = Change {
+            remove: run.iter().map(|old| (old.place, old.first)).collect(),
+            put: vec![(entry.place, entry.first, bytes)],
+            is_atomic: true,
+            ..Change::default()
+        };
+        self.shared.view().is_changing = true;
+        let written = self.write(&change);
+        {
+            let mut view = self.shared.view();
+            view.is_changing = false;
+            if written.is_ok() {
+                for old in &run {
+                    view.index.remove(old.first);
+                }
+                view.index.insert(entry);
+                self.merge_from = merge::first_not_full(&view.index, self.merge_from);
+            }
+        }
+        self.shared.grown.notify_all();
+        written?;
+        let recent = run.iter().filter(|old| old.place == Place::Recent).count();
+        self.recent_blocks -= recent.min(self.recent_blocks);
+        done.merged_blocks += run.len() as u64;
+        Ok(())
+    }
+
+    fn trim(
+        &mut self,
+        now_us: i64,
+        uptime_us: u64,
+        is_due: bool,
+        done: &mut Maintained,
+    ) -> Result<(), FlushError> {
+        let lowest_cursor = self.cursors.values().copied().min();
+        let circumstances = retention::Circumstances {
+            now_us,
+            silence_ms: self.last_arrival.silence_ms(uptime_us),
+            retention: self.options.retention.filter(|_| is_due),
+            lowest_cursor,
+            max_cost_bytes: retention::max_cost_bytes(self.options.max_size_bytes),
+        };
+        let verdict = retention::decide(&self.shared.view().index, &circumstances, TRIM_BLOCKS);
+        let go: Vec<Entry> = verdict.surplus.iter().chain(&verdict.old).copied().collect();
+        self.remove(&go)?;
+        done.has_more |= go.len() >= TRIM_BLOCKS;
+        done.trimmed_records += verdict.old.iter().map(records).sum::<u64>();
+        for entry in &verdict.surplus {
+            let delivered = lowest_cursor.unwrap_or(0);
+            if entry.last <= delivered {
+                done.trimmed_records += records(entry);
+                continue;
+            }
+            let first_sequence = entry.first.max(delivered + 1);
+            done.lost_records += entry.last - first_sequence + 1;
+            self.losses.add(Loss {
+                at_us: now_us,
+                first_sequence,
+                last_sequence: entry.last,
+                cause: format!(
+                    "removed to stay within max_size, {} bytes",
+                    self.options.max_size_bytes
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    /// Removes records that every consumer has, however new: the disk is full.
+    pub(super) fn remove_delivered(&mut self) -> Result<(), FlushError> {
+        let Some(cursor) = self.cursors.values().copied().min() else {
+            return Ok(());
+        };
+        let go: Vec<Entry> = {
+            let view = self.shared.view();
+            view.index
+                .iter()
+                .take_while(|entry| entry.last < cursor)
+                .take(TRIM_BLOCKS)
+                .copied()
+                .collect()
+        };
+        self.remove(&go)
+    }
+
+    /// Removes blocks at the tail. Out of sight first: what is not shown may go.
+    fn remove(&mut self, go: &[Entry]) -> Result<(), FlushError> {
+        if go.is_empty() {
+            return Ok(());
+        }
+        {
+            let mut view = self.shared.view();
+            for entry in go {
+                view.index.remove(entry.first);
+            }
+            self.mark.tail = view.index.first().unwrap_or(view.head + 1);
+        }
+        self.merge_from = self.merge_from.max(self.mark.tail);
+        self.write(&Change {
+            remove: go.iter().map(|entry| (entry.place, entry.first)).collect(),
+            ..Change::default()
+        })?;
+        self.mark_file
+            .write(&mut self.mark)
+            .map_err(|source| FlushError::Mark {
+                path: self.layout.mark(),
+                source,
+            })
+    }
+
+    /// Takes damage that readers have met out of the queue and notes it.
+    fn note_damage(&mut self, now_us: i64) -> Result<(), FlushError> {
+        let damaged = std::mem::take(&mut self.shared.view().damaged);
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        for (entry, detail) in &damaged {
+            self.losses.add(Loss {
+                at_us: now_us,
+                first_sequence: entry.first,
+                last_sequence: entry.last,
+                cause: format!("their block is damaged: {detail}"),
+            });
+        }
+        self.write(&Change {
+            remove: damaged
+                .iter()
+                .map(|(entry, _)| (entry.place, entry.first))
+                .collect(),
+            ..Change::default()
+        })
+    }
+
+    /// Writes the database anew where the folder is beyond its bound though the records are not: its
+    /// file does not shrink by itself.
+    fn shrink(&mut self, done: &Maintained) -> Result<(), FlushError> {
+        let max_bytes = self.options.max_size_bytes;
+        if done.has_more || layout::disk_bytes(self.layout.root()) <= max_bytes {
+            return Ok(());
+        }
+        // Databases moved aside go first: they can only be looked at.
+        if let Some(oldest) = self.layout.damaged().first() {
+            let _ = std::fs::remove_dir_all(oldest);
+            return Ok(());
+        }
+        let entries: Vec<Entry> = self.shared.view().index.iter().copied().collect();
+        let live = retention::total_cost_bytes(&self.shared.view().index);
+        if store_is_tight(super::store::file_bytes(&self.layout.database()), live) {
+            return Ok(());
+        }
+        let cursors = self
+            .cursors
+            .iter()
+            .map(|(name, cursor)| (name.clone(), *cursor))
+            .collect();
+        {
+            let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(store) = store.as_ref() else {
+                return Ok(());
+            };
+            rebuild::copy(&self.layout, store, &entries, cursors, self.options.open_patience)?;
+        }
+        self.close_store();
+        let switched = rebuild::switch(&self.layout);
+        // Whatever the switch has left is settled by opening.
+        self.recover()?;
+        switched.map_err(|error| self.failed("replacing", &error))
+    }
+}
+
+fn records(entry: &Entry) -> u64 {
+    entry.last - entry.first + 1
+}
+
+/// Whether writing the file anew would make it little smaller.
+fn store_is_tight(file_bytes: u64, live_bytes: u64) -> bool {
+    file_bytes < live_bytes * 2 + 4 * 1024 * 1024
+}
+
+const MERGE_COMPRESSION_LEVEL: i32 = 6;
+/// How often commits are written, ages looked at and the folder measured, in microseconds.
+const UPKEEP_INTERVAL_US: u64 = 5_000_000;
+/// Most blocks removed in one step.
+const TRIM_BLOCKS: usize = 64;
