@@ -320,4 +320,38 @@ mod tests {
         let error = Credentials::load(Path::new("/nonexistent/credentials")).expect_err("missing");
         assert!(error.to_string().contains("/nonexistent/credentials"), "{error}");
     }
+
+    /// A text as `java.util.Properties.store` writes it: blanks, separators and comment signs with a
+    /// backslash, everything else beyond printable ASCII as UTF-16.
+    fn as_java_writes(text: &str) -> String {
+        let mut written = String::new();
+        for c in text.chars() {
+            match c {
+                ' ' | '=' | ':' | '#' | '!' | '\\' => written.extend(['\\', c]),
+                ' '..='~' => written.push(c),
+                _ => c
+                    .encode_utf16(&mut [0; 2])
+                    .iter()
+                    .for_each(|unit| written += &format!("\\u{unit:04X}")),
+            }
+        }
+        written
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_java_writes_is_read_back(user in "\\PC{1,20}|.{1,20}", password in ".{0,40}", blanks in "[ \t]{0,3}") {
+            let file = format!(
+                "#Sat Nov 21 08:00:00 CET 2026\r\n{blanks}user={}\r\n{blanks}password={}\r\n",
+                as_java_writes(&user),
+                as_java_writes(&password)
+            );
+            proptest::prop_assert_eq!(read(file.as_bytes()), (user, Some(password)));
+        }
+
+        #[test]
+        fn no_file_makes_it_panic(bytes: Vec<u8>) {
+            let _ = from_properties(&bytes);
+        }
+    }
 }
