@@ -100,6 +100,24 @@ fn the_file_has_every_key_in_order_with_its_default() {
 }
 
 #[test]
+fn debians_file_is_the_same_with_the_queue_where_its_services_keep_it() {
+    let expected = FILE
+        .replace(
+            "  #path: ./smartmeter-queue\n",
+            "  path: /var/lib/smartmeter-reader/queue\n",
+        )
+        .replace(
+            "  #socket: ./smartmeter-queue.sock\n",
+            "  socket: /run/smartmeter-reader/queue.sock\n",
+        );
+    assert_ne!(expected, FILE);
+    assert_eq!(
+        include_str!("../../../config/debian/smartmeter-reader.yml"),
+        expected
+    );
+}
+
+#[test]
 fn every_section_is_known() {
     let sections: Vec<&str> = FILE
         .lines()
