@@ -314,7 +314,8 @@ fn it_stops_at_once_whatever_it_waits_for() {
     ] {
         let (intake, receiver) =
             Intake::start(config(address.clone(), SerialSetting::Auto), Memory::default()).expect("starts");
-        std::thread::sleep(Duration::from_millis(300));
+        // So long that it waits for what takes many seconds: a first telegram, an answer.
+        std::thread::sleep(Duration::from_millis(800));
         let asked = Instant::now();
         intake.stop();
         assert_eq!(

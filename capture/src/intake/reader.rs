@@ -19,7 +19,7 @@ use crate::port::stop::Stop;
 use crate::port::trouble::Trouble;
 use crate::port::{Came, Line, Port};
 
-/// How long a TCP connection may say nothing before it is made anew: several periods of the slowest meter.
+/// Several periods of the slowest meter.
 const TCP_SILENCE: Duration = Duration::from_secs(60);
 
 /// The delays before a port is opened again. An adapter that is plugged in is seen within seconds.
@@ -45,6 +45,8 @@ pub(super) struct Reader {
     sender: SyncSender<Arrived>,
     ledger: Ledger,
     stop: Stop,
+    /// How long a TCP connection may say nothing before it is made anew.
+    tcp_silence: Duration,
     assembler: Assembler,
     found: Vec<Found>,
     search: LineSearch,
@@ -75,6 +77,7 @@ impl Reader {
             pacing: Pacing::default(),
             rejections: Rejections::default(),
             meter: None,
+            tcp_silence: TCP_SILENCE,
             trouble: None,
             is_at_start: true,
             port,
@@ -149,9 +152,9 @@ impl Reader {
                 }
                 Ok(Came::Nothing) => {
                     let before = silence.go_on();
-                    if matches!(port, Port::Tcp(_)) && silence.lasted >= TCP_SILENCE {
+                    if matches!(port, Port::Tcp(_)) && silence.lasted >= self.tcp_silence {
                         break End::Trouble(Trouble::Silent {
-                            seconds: TCP_SILENCE.as_secs(),
+                            seconds: self.tcp_silence.as_secs(),
                         });
                     }
                     self.silent(before, silence.lasted)
@@ -193,7 +196,7 @@ impl Reader {
         let next = match self.port.address {
             PortAddress::Serial(_) if silence < BURST_OVER => BURST_OVER,
             PortAddress::Serial(_) if !self.search.is_settled() && silence < SILENCE => SILENCE,
-            PortAddress::Tcp { .. } => TCP_SILENCE,
+            PortAddress::Tcp { .. } => self.tcp_silence,
             _ => return Duration::from_secs(60),
         };
         // A millisecond more, so that it has passed by any rounding.
@@ -411,4 +414,50 @@ struct NobodyTakes;
 /// Bytes for a log line: text as it is, everything else escaped.
 fn shown(bytes: &[u8]) -> String {
     seven_bit::stripped(bytes).escape_ascii().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::TcpListener;
+    use std::sync::mpsc::sync_channel;
+
+    use shared::config::{CrcPolicy, SerialSetting};
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_stands_and_says_nothing_is_made_anew_again_and_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = PortAddress::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port,
+        };
+        let config = PortConfig {
+            address,
+            line: SerialSetting::Auto,
+            crc: CrcPolicy::Auto,
+        };
+        let (sender, _receiver) = sync_channel(1);
+        let (ledger, stop) = (Ledger::new(String::new()), Stop::new().unwrap());
+        let mut reader = Reader::new(config, Memory::default(), sender, ledger.clone(), stop.clone());
+        reader.tcp_silence = Duration::from_millis(50);
+        let running = std::thread::spawn(move || reader.run());
+        for _ in 0..3 {
+            let (mut peer, _) = listener.accept().unwrap();
+            assert_eq!(
+                peer.read(&mut [0]).unwrap(),
+                0,
+                "it says nothing either, and closes"
+            );
+        }
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        while !ledger.status().port_state.contains("nothing came for") {
+            assert!(std::time::Instant::now() < until, "{:?}", ledger.status());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        stop.ask();
+        running.join().unwrap();
+    }
 }

@@ -87,3 +87,21 @@ fn prepared(connection: TcpStream) -> std::io::Result<TcpStream> {
     sockopt::set_tcp_keepcnt(&connection, 3)?;
     Ok(connection)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_probes_a_peer_that_is_silent() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connection = connect("127.0.0.1", port, &Stop::new().unwrap()).unwrap();
+        assert!(sockopt::socket_keepalive(&connection).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&connection).unwrap(), KEEPALIVE_IDLE);
+        assert_eq!(sockopt::tcp_keepintvl(&connection).unwrap(), KEEPALIVE_EVERY);
+        assert_eq!(sockopt::tcp_keepcnt(&connection).unwrap(), 3);
+    }
+}

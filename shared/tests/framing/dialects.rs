@@ -104,6 +104,40 @@ fn noise_in_the_line_end_does_not_cost_a_telegram_whose_crc_is_right() {
 }
 
 #[test]
+fn a_slash_at_the_start_of_a_line_restarts_at_once_whatever_follows_it() {
+    // Neither the cut telegram nor the new one needs an end, or a line that looks like a meter's.
+    let cut = &telegram(1)[..telegram(1).len() - 20];
+    let mut assembler = assembler(Auto);
+    let mut found = Vec::new();
+    assembler.push(&[cut, b"\r\n/"].concat(), &mut found);
+    assert_eq!(
+        rejected(&found),
+        [(0, cut.len() as u64 + 2, Reason::Truncated)],
+        "with the slash itself"
+    );
+
+    let strange = b"/-no-meter-\x02\r\n1-0:1.7.0(00.193*kW)\r\n!";
+    for whole in [[strange.as_slice(), b"\r\n"].concat(), with_crc(strange)] {
+        for line_end in [b"\r\n".as_slice(), b"\n", b"\r"] {
+            let stream = [cut, line_end, &whole].concat();
+            let found = find_all(&stream, Auto);
+            assert_eq!(telegrams(&found), [whole.as_slice()]);
+            assert_eq!(
+                rejected(&found),
+                [(0, (cut.len() + line_end.len()) as u64, Reason::Truncated)]
+            );
+        }
+        // The wrong CRC is that of the new one alone.
+        let damaged = [cut, b"\r\n", strange, b"0001\r\n"].concat();
+        let reason = Reason::WrongCrc {
+            given: 1,
+            computed: arc(strange),
+        };
+        assert_eq!(rejected(&find_all(&damaged, Auto))[1].2, reason);
+    }
+}
+
+#[test]
 fn what_is_no_end_is_data() {
     let (text, whole) = {
         let text = body(3).replace(
