@@ -9,7 +9,6 @@
 //! When the queue's thread falls behind, the reader waits, and the operating system's buffers behind it.
 //! Rejected stretches are counted, and the last few are kept, within a bound.
 
-mod clock;
 mod ledger;
 mod reader;
 mod rejections;

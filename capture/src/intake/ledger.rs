@@ -7,7 +7,7 @@ use shared::telegram::assembler::Rejected;
 use shared::wire::RejectedStretch;
 
 use super::IntakeStatus;
-use super::clock;
+use crate::clock;
 
 /// How many rejected stretches are kept, and how many bytes of each: a few whole telegrams as they came.
 const KEPT_STRETCHES: usize = 5;

@@ -12,7 +12,8 @@ use tracing::{debug, info, warn};
 
 use super::ledger::Ledger;
 use super::rejections::Rejections;
-use super::{AcceptedTelegram, Arrived, Memory, clock};
+use super::{AcceptedTelegram, Arrived, Memory};
+use crate::clock;
 use crate::port::line_search::{BURST_OVER, LineSearch, SILENCE};
 use crate::port::pacing::Pacing;
 use crate::port::stop::Stop;

@@ -1,0 +1,251 @@
+//! `capture export`: stored telegrams on standard output, as they came or as JSON lines.
+//!
+//! ```text
+//! raw     the telegrams byte for byte, one after the other
+//! jsonl   {"sequence":7,"captured_at":"2026-11-20T08:00:00.123456Z","silence_ms":1000,"telegram":"/ISK…"}
+//! ```
+//!
+//! In JSON every byte of a telegram is the character of that number (ISO 8859-1), since telegrams hold
+//! bytes that are no text; so import gives back the very same bytes. `silence_ms` is there for the same
+//! reason: intervals close on it, and no clock that jumps can tell it afterwards.
+//!
+//! Memory is that of one batch, however much is exported.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shared::config::Config;
+use shared::exit::Exit;
+use shared::moment::Moment;
+use shared::record::Record;
+use shared::wire::client::{Batch, Client, ClientError};
+
+use crate::failure::Failure;
+use crate::queue::{Queue, ReadError, Reader};
+use crate::run;
+
+/// How telegrams are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// Byte for byte, one after the other.
+    #[default]
+    Raw,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// One line of `jsonl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Sequence in the queue that it was exported from.
+    #[serde(default)]
+    pub sequence: Option<u64>,
+    /// Capture's time, RFC 3339.
+    pub captured_at: jiff::Timestamp,
+    /// Silence before it, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence_ms: Option<u64>,
+    /// Every byte as the character of that number.
+    pub telegram: String,
+}
+
+/// What to export: half-open in time, both ends included in sequences.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Range {
+    /// From this on; none is the oldest.
+    pub from: Option<Moment>,
+    /// Before this time, or up to and with this sequence; none is the newest.
+    pub to: Option<Moment>,
+}
+
+/// Prints the range to `output`. A reader of it that goes away is no error.
+///
+/// # Errors
+///
+/// Where there is no queue, it cannot be read, or `output` cannot be written.
+pub fn export(config: &Config, range: Range, format: Format, output: impl Write) -> Result<(), Failure> {
+    let mut output = io::BufWriter::with_capacity(64 * 1024, output);
+    let mut source = Source::open(config)?;
+    let copied = copy(&mut source, range, format, &mut output);
+    source.close()?;
+    match copied {
+        Ok(()) => Ok(()),
+        Err(CopyError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(CopyError::Output(error)) => Err(Failure::failed(format!("writing: {error}"))),
+        Err(CopyError::Source(failure)) => Err(failure),
+    }
+}
+
+enum CopyError {
+    Output(io::Error),
+    Source(Failure),
+}
+
+impl From<io::Error> for CopyError {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<Failure> for CopyError {
+    fn from(failure: Failure) -> Self {
+        Self::Source(failure)
+    }
+}
+
+/// Copies the range. Damaged records are left out; `capture status` lists them.
+fn copy(source: &mut Source, range: Range, format: Format, output: &mut impl Write) -> Result<(), CopyError> {
+    let mut next = match range.from {
+        None => 1,
+        Some(Moment::Sequence(sequence)) => sequence.max(1),
+        Some(Moment::At { at_us }) => source.locate(at_us)?,
+    };
+    let last = match range.to {
+        // What comes while this runs is not exported: it would never end.
+        None => source.head()?,
+        Some(Moment::Sequence(sequence)) => sequence,
+        Some(Moment::At { at_us }) => source.locate(at_us)?.saturating_sub(1),
+    };
+    while next <= last {
+        let records = source.read(next)?;
+        if records.is_empty() {
+            break;
+        }
+        for record in records.iter().take_while(|record| record.sequence <= last) {
+            print(record, format, output)?;
+        }
+        next = records
+            .last()
+            .map_or(u64::MAX, |record| record.sequence.saturating_add(1));
+    }
+    output.flush()?;
+    Ok(())
+}
+
+fn print(record: &Record, format: Format, output: &mut impl Write) -> io::Result<()> {
+    match format {
+        Format::Raw => output.write_all(&record.telegram),
+        Format::Jsonl => {
+            serde_json::to_writer(&mut *output, &Line::from(record))?;
+            output.write_all(b"\n")
+        }
+    }
+}
+
+impl From<&Record> for Line {
+    fn from(record: &Record) -> Self {
+        Self {
+            sequence: Some(record.sequence),
+            // A clock cannot have shown what is out of range.
+            captured_at: jiff::Timestamp::from_microsecond(record.captured_at_us).unwrap_or_default(),
+            silence_ms: Some(record.silence_ms),
+            telegram: record.telegram.iter().map(|&byte| char::from(byte)).collect(),
+        }
+    }
+}
+
+/// Where the records come from: a running capture, or its folder.
+enum Source {
+    Socket(Client),
+    Folder {
+        /// Held open while it is read, so that no capture starts on it meanwhile.
+        queue: Queue,
+        reader: Reader,
+    },
+}
+
+impl Source {
+    fn open(config: &Config) -> Result<Self, Failure> {
+        if let Some(client) = running_capture(config)? {
+            return Ok(Self::Socket(client));
+        }
+        let queue = existing_queue(config)?;
+        let reader = queue.reader();
+        Ok(Self::Folder { queue, reader })
+    }
+
+    fn head(&mut self) -> Result<u64, Failure> {
+        match self {
+            Self::Socket(client) => Ok(client.locate(i64::MAX)?.head),
+            Self::Folder { reader, .. } => Ok(reader.head()),
+        }
+    }
+
+    fn locate(&mut self, at_us: i64) -> Result<u64, Failure> {
+        match self {
+            Self::Socket(client) => Ok(client.locate(at_us)?.sequence),
+            Self::Folder { reader, .. } => reader.locate(at_us).map_err(|error| unreadable(&error)),
+        }
+    }
+
+    /// The next records from this sequence on; empty where there are none.
+    fn read(&mut self, from: u64) -> Result<Vec<Record>, Failure> {
+        match self {
+            Self::Socket(client) => match client.read(from, BATCH_BYTES, Duration::ZERO)? {
+                Batch::Records { records, .. } => Ok(records),
+                Batch::Idle { .. } => Ok(Vec::new()),
+            },
+            Self::Folder { reader, .. } => match reader.read(from, BATCH_BYTES as usize) {
+                Ok(batch) => Ok(batch.records),
+                Err(error) => Err(unreadable(&error)),
+            },
+        }
+    }
+
+    /// Notes that a folder was closed in order.
+    fn close(self) -> Result<(), Failure> {
+        match self {
+            Self::Socket(_) => Ok(()),
+            Self::Folder { queue, .. } => queue
+                .close()
+                .map_err(|error| Failure::new(Exit::Storage, format!("closing the queue: {error}"))),
+        }
+    }
+}
+
+fn unreadable(error: &ReadError) -> Failure {
+    Failure::new(Exit::Storage, format!("cannot read the queue: {error}"))
+}
+
+/// A session with the capture that serves the configured queue; none where no capture runs, or where the
+/// one that does serves another queue than the one in the configured folder.
+///
+/// # Errors
+///
+/// Where capture runs and the session cannot be had.
+pub fn running_capture(config: &Config) -> Result<Option<Client>, Failure> {
+    match Client::connect(&config.queue.socket, REQUEST_TIMEOUT) {
+        Ok(client) => {
+            let stored = std::fs::read_to_string(config.queue.path.join("identity")).unwrap_or_default();
+            let is_other = !stored.trim().is_empty() && stored.trim() != client.queue();
+            Ok((!is_other).then_some(client))
+        }
+        Err(ClientError::NoSocket { .. } | ClientError::NotServed { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The queue in the configured folder, which must be there already.
+///
+/// # Errors
+///
+/// Where it is not, or cannot be opened.
+pub fn existing_queue(config: &Config) -> Result<Queue, Failure> {
+    if !config.queue.path.join("mark").exists() && !config.queue.path.join("sled").exists() {
+        return Err(Failure::failed(format!(
+            "there is no queue in {}, and no capture serves {}: give --queue or --socket",
+            config.queue.path.display(),
+            config.queue.socket.display()
+        )));
+    }
+    let (queue, report) = run::open_queue(config)?;
+    run::tell(&report);
+    Ok(queue)
+}
+
+/// How long capture may take for an answer.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Telegrams read at a time, in bytes.
+const BATCH_BYTES: u32 = 256 * 1024;

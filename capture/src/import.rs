@@ -1,0 +1,362 @@
+//! `capture import`: telegrams from files into a queue, its own or a running capture's.
+//!
+//! A file is read twice: once to know how far it has been imported already and how many telegrams it
+//! holds, once to import the rest, part by part. Each part is durable before the next is sent, so an
+//! import that is interrupted goes on where it was, and memory is that of one part.
+
+pub mod chain;
+pub mod part;
+pub mod source;
+pub mod taken;
+pub mod timing;
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use shared::config::{Config, CrcPolicy};
+use shared::exit::Exit;
+use shared::wire::client::{Append, Client, ClientError};
+use shared::wire::{Digest, Imported, ImportedFile};
+
+use crate::clock;
+use crate::export::REQUEST_TIMEOUT;
+use crate::failure::Failure;
+use crate::queue::Queue;
+use crate::{run, words};
+use chain::Chain;
+use source::Item;
+use taken::Taken;
+use timing::Timing;
+
+/// Where the telegrams go.
+enum Target {
+    Running(Client),
+    Own { queue: Queue, taken: Taken },
+}
+
+/// Imports the files, into the running capture's queue with `append`, else into the one in `queue.path`,
+/// which is made where it is not there. What was done is printed to `output`, a line a file.
+///
+/// # Errors
+///
+/// At the first file that cannot be read, or when the queue cannot take more; what was taken before stays.
+pub fn import(
+    config: &Config,
+    files: &[PathBuf],
+    append: bool,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    // Before anything is opened or made: all of them can be read.
+    for file in files {
+        let readable = std::fs::File::open(file).and_then(|file| file.metadata());
+        match readable {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => {
+                let words = format!("{} is no file: import reads each file twice", file.display());
+                return Err(Failure::failed(words));
+            }
+            Err(error) => {
+                return Err(Failure::failed(format!(
+                    "cannot open {}: {error}",
+                    file.display()
+                )));
+            }
+        }
+    }
+    let mut target = Target::open(config, append)?;
+    let imported = files.iter().try_for_each(|file| {
+        let summary = import_file(&mut target, file, config.port.crc)?;
+        // Nobody may be left to be told; the import goes on.
+        let _ = writeln!(output, "{summary}");
+        Ok(())
+    });
+    target.close()?;
+    imported
+}
+
+/// What became of a file.
+#[derive(Debug, Default)]
+struct Summary {
+    name: String,
+    taken: u64,
+    known: u64,
+    rejected: u64,
+    guessed: u64,
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} telegrams taken", self.name, words::number(self.taken))?;
+        if self.known > 0 {
+            write!(f, ", {} taken before", words::number(self.known))?;
+        }
+        if self.rejected > 0 {
+            write!(f, ", {} stretches rejected", words::number(self.rejected))?;
+        }
+        if self.guessed > 0 {
+            write!(
+                f,
+                ", {} without a time dated by guess",
+                words::number(self.guessed)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Why reading a file ended early.
+enum Interrupted {
+    Reading(io::Error),
+    Target(Failure),
+}
+
+impl From<io::Error> for Interrupted {
+    fn from(error: io::Error) -> Self {
+        Self::Reading(error)
+    }
+}
+
+fn import_file(target: &mut Target, path: &Path, policy: CrcPolicy) -> Result<Summary, Failure> {
+    let unreadable = |error: io::Error| Failure::failed(format!("reading {}: {error}", path.display()));
+    let name = path
+        .file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned();
+    let mut summary = Summary {
+        name: path.display().to_string(),
+        ..Summary::default()
+    };
+
+    // How far it has been taken: the longest beginning of it that the queue knows.
+    let known: BTreeSet<(u64, Digest)> = target
+        .imports()?
+        .into_iter()
+        .map(|file| (file.telegrams, file.digest))
+        .collect();
+    let mut whole = Chain::default();
+    let mut begun = Chain::default();
+    source::read(path, policy, |item| {
+        match item {
+            Item::Telegram(entry) => {
+                whole.push(entry.stated_at_us, &entry.telegram);
+                if known.contains(&(whole.telegrams, whole.digest)) {
+                    begun = whole;
+                }
+            }
+            Item::Rejected { place, reason } => {
+                summary.rejected += 1;
+                if summary.rejected <= MAX_NAMED_REJECTED {
+                    tracing::warn!("{}, {place}: {reason}: not imported", path.display());
+                }
+            }
+        }
+        Ok::<(), io::Error>(())
+    })
+    .map_err(unreadable)?;
+    summary.known = begun.telegrams;
+
+    let written_at = std::fs::metadata(path)
+        .and_then(|metadata| metadata.modified())
+        .ok();
+    let written_at_us = written_at
+        .and_then(|time| jiff::Timestamp::try_from(time).ok())
+        .map_or_else(clock::now_us, |time| time.as_microsecond());
+    let mut timing = Timing::new(written_at_us, whole.telegrams);
+    let mut part = Append {
+        source: name,
+        offset: begun.telegrams,
+        before: begun.digest,
+        after: begun.digest,
+        telegrams: Vec::new(),
+    };
+    let mut bytes = 0;
+    let mut chain = Chain::default();
+    let mut progress = Progress::new(path, begun.telegrams, whole.telegrams);
+    let read = source::read(path, policy, |item| {
+        let Item::Telegram(entry) = item else {
+            return Ok(());
+        };
+        chain.push(entry.stated_at_us, &entry.telegram);
+        let (captured_at_us, silence_ms) = timing.date(&entry);
+        // What has come to the file since it was looked at is for another import.
+        if chain.telegrams <= begun.telegrams || chain.telegrams > whole.telegrams {
+            return Ok(());
+        }
+        bytes += entry.telegram.len();
+        part.telegrams.push(Imported {
+            captured_at_us,
+            silence_ms,
+            telegram: entry.telegram,
+        });
+        part.after = chain.digest;
+        if bytes >= PART_BYTES || part.telegrams.len() >= PART_TELEGRAMS {
+            bytes = 0;
+            summary.taken += target.append(&mut part).map_err(Interrupted::Target)?;
+            progress.at(chain.telegrams);
+        }
+        Ok(())
+    });
+    let rest = match read {
+        Ok(()) => target.append(&mut part),
+        Err(Interrupted::Reading(error)) => Err(unreadable(error)),
+        Err(Interrupted::Target(failure)) => Err(failure),
+    };
+    progress.over();
+    summary.guessed = timing.guessed();
+    summary.taken += rest.map_err(|failure| {
+        let so_far = words::number(part.offset);
+        Failure::new(
+            failure.exit,
+            format!(
+                "{}: {failure} ({so_far} telegrams are in; run it again to go on)",
+                path.display()
+            ),
+        )
+    })?;
+    Ok(summary)
+}
+
+impl Target {
+    fn open(config: &Config, append: bool) -> Result<Self, Failure> {
+        if append {
+            return Client::connect(&config.queue.socket, REQUEST_TIMEOUT)
+                .map(Self::Running)
+                .map_err(|error| match error {
+                    ClientError::NoSocket { .. } | ClientError::NotServed { .. } => Failure::new(
+                        Exit::TryAgain,
+                        format!(
+                            "--append needs a running capture: {error}; without --append the files go \
+                                 into the queue in {}",
+                            config.queue.path.display()
+                        ),
+                    ),
+                    other => other.into(),
+                });
+        }
+        let (queue, report) = run::open_queue(config).map_err(|failure| match failure.exit {
+            Exit::TryAgain => Failure::new(
+                Exit::TryAgain,
+                format!("{failure}: with --append the running capture takes the files"),
+            ),
+            _ => failure,
+        })?;
+        run::tell(&report);
+        let path = run::imports_file(config);
+        let taken = Taken::open(&path, &mut queue.reader()).map_err(|error| {
+            Failure::new(Exit::Storage, format!("cannot read {}: {error}", path.display()))
+        })?;
+        Ok(Self::Own { queue, taken })
+    }
+
+    fn imports(&mut self) -> Result<Vec<ImportedFile>, Failure> {
+        match self {
+            Self::Running(client) => Ok(client.imports()?),
+            Self::Own { taken, .. } => Ok(taken.files()),
+        }
+    }
+
+    /// Sends the part and makes it the next, empty one; how many telegrams were taken.
+    fn append(&mut self, part: &mut Append) -> Result<u64, Failure> {
+        let next = Append {
+            source: part.source.clone(),
+            offset: part.offset + part.telegrams.len() as u64,
+            before: part.after,
+            after: part.after,
+            telegrams: Vec::new(),
+        };
+        let appended = match self {
+            Self::Running(client) => client.append(part.clone())?,
+            Self::Own { queue, taken } => {
+                let appended = part::take(queue, taken, 0, part)
+                    .map_err(|error| Failure::new(Exit::Storage, error.to_string()))?;
+                // Merging small blocks, and the bound on the size, also while nothing else goes on.
+                while queue
+                    .maintain(clock::now_us(), clock::uptime_us())
+                    .map_err(|error| Failure::new(Exit::Storage, error.to_string()))?
+                    .has_more
+                {}
+                appended
+            }
+        };
+        *part = next;
+        Ok(appended.taken)
+    }
+
+    fn close(self) -> Result<(), Failure> {
+        match self {
+            Self::Running(_) => Ok(()),
+            Self::Own { queue, .. } => queue
+                .close()
+                .map_err(|error| Failure::new(Exit::Storage, format!("closing the queue: {error}"))),
+        }
+    }
+}
+
+/// A line on the terminal that tells how far it is.
+struct Progress {
+    name: String,
+    from: u64,
+    of: u64,
+    started: Instant,
+    shown_at: Option<Instant>,
+    is_shown: bool,
+}
+
+impl Progress {
+    fn new(path: &Path, from: u64, of: u64) -> Self {
+        Self {
+            name: path.display().to_string(),
+            from,
+            of,
+            started: Instant::now(),
+            shown_at: None,
+            is_shown: io::stderr().is_terminal(),
+        }
+    }
+
+    fn at(&mut self, telegrams: u64) {
+        let is_time = self
+            .shown_at
+            .is_none_or(|at| at.elapsed() >= Duration::from_millis(500));
+        if !self.is_shown || !is_time {
+            return;
+        }
+        self.shown_at = Some(Instant::now());
+        let rate = (telegrams - self.from) as f64 / self.started.elapsed().as_secs_f64().max(0.001);
+        let (done, of) = (words::number(telegrams), words::number(self.of));
+        let _ = write!(
+            io::stderr(),
+            "\r{}: {done} of {of} telegrams, {rate:.0} a second ",
+            self.name
+        );
+    }
+
+    fn over(&self) {
+        if self.shown_at.is_some() {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// Telegrams of one part, in bytes: well within a frame.
+const PART_BYTES: usize = 256 * 1024;
+/// Telegrams of one part.
+const PART_TELEGRAMS: usize = 500;
+/// Rejected stretches that are named; the rest is counted.
+const MAX_NAMED_REJECTED: u64 = 20;
+
+/// Brings back what is whole in a queue folder that could not be opened.
+///
+/// # Errors
+///
+/// Where nothing of it can be read, or the queue cannot take more.
+pub fn damaged(config: &Config, folder: &Path, append: bool, output: &mut dyn Write) -> Result<(), Failure> {
+    let _ = (config, append, output);
+    Err(Failure::failed(format!(
+        "{}: nothing to salvage",
+        folder.display()
+    )))
+}

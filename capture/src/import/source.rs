@@ -1,0 +1,197 @@
+//! The telegrams of a file to import: a raw capture, cut and checked as intake does, or JSON lines as
+//! export writes them.
+//!
+//! What always holds: memory is bounded by one line or telegram, and what is not a valid telegram is
+//! handed out as rejected with its place and the reason, never imported.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use shared::config::CrcPolicy;
+use shared::telegram::assembler::{Assembler, MAX_TELEGRAM_BYTES};
+use shared::telegram::crc16;
+use shared::telegram::found::{Found, Reason, Rejected};
+
+use crate::export::Line;
+
+/// A telegram of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Capture's time as the file states it, in microseconds since 1970-01-01T00:00:00Z.
+    pub stated_at_us: Option<i64>,
+    /// The silence before it as the file states it, in milliseconds.
+    pub silence_ms: Option<u64>,
+    /// The telegram byte for byte.
+    pub telegram: Vec<u8>,
+}
+
+/// What is in a file, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A valid telegram.
+    Telegram(Entry),
+    /// Something else: where, and why.
+    Rejected {
+        /// `byte 1204` or `line 7`.
+        place: String,
+        /// In words.
+        reason: String,
+    },
+}
+
+/// Reads the file and hands out what is in it, as far as `take` wants it.
+///
+/// # Errors
+///
+/// Where the file cannot be read, or the error of `take`.
+pub fn read<E: From<io::Error>>(
+    path: &Path,
+    policy: CrcPolicy,
+    mut take: impl FnMut(Item) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut input = BufReader::with_capacity(64 * 1024, File::open(path)?);
+    // The first byte that is no blank tells: a telegram begins with `/`, a line of JSON with `{`.
+    let is_json = input
+        .fill_buf()?
+        .iter()
+        .find(|byte| !byte.is_ascii_whitespace())
+        .is_some_and(|&byte| byte == b'{');
+    if is_json {
+        read_lines(input, policy, &mut take)
+    } else {
+        read_stream(input, policy, &mut take)
+    }
+}
+
+fn read_stream<E: From<io::Error>>(
+    mut input: impl BufRead,
+    policy: CrcPolicy,
+    take: &mut impl FnMut(Item) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut assembler = Assembler::new(policy, BTreeSet::new());
+    let mut found = Vec::new();
+    loop {
+        let bytes = input.fill_buf()?;
+        let count = bytes.len();
+        if count == 0 {
+            assembler.finish(&mut found);
+        } else {
+            assembler.push(bytes, &mut found);
+        }
+        for one in found.drain(..) {
+            take(match one {
+                Found::Telegram(telegram) => Item::Telegram(Entry {
+                    stated_at_us: None,
+                    silence_ms: None,
+                    telegram: telegram.bytes,
+                }),
+                Found::Rejected(rejected) => Item::Rejected {
+                    place: format!("byte {}", rejected.position),
+                    reason: reason(&rejected),
+                },
+            })?;
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        input.consume(count);
+    }
+}
+
+fn read_lines<E: From<io::Error>>(
+    mut input: impl BufRead,
+    policy: CrcPolicy,
+    take: &mut impl FnMut(Item) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut assembler = Assembler::new(policy, BTreeSet::new());
+    let mut line = Vec::new();
+    let mut number = 0_u64;
+    loop {
+        line.clear();
+        let count = input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
+        if count == 0 {
+            return Ok(());
+        }
+        number += 1;
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let item = if count as u64 == MAX_LINE_BYTES && line.last() != Some(&b'\n') {
+            skip_line(&mut input)?;
+            Err(format!("longer than {MAX_LINE_BYTES} bytes"))
+        } else {
+            entry(&line, &mut assembler)
+        };
+        take(match item {
+            Ok(entry) => Item::Telegram(entry),
+            Err(reason) => Item::Rejected {
+                place: format!("line {number}"),
+                reason,
+            },
+        })?;
+    }
+}
+
+/// Reads to the end of the line without keeping it.
+fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let bytes = input.fill_buf()?;
+        let end = bytes.iter().position(|&byte| byte == b'\n');
+        let count = end.map_or(bytes.len(), |end| end + 1);
+        let is_over = end.is_some() || bytes.is_empty();
+        input.consume(count);
+        if is_over {
+            return Ok(());
+        }
+    }
+}
+
+/// The telegram of a line of JSON, or why there is none.
+fn entry(line: &[u8], assembler: &mut Assembler) -> Result<Entry, String> {
+    let line: Line =
+        serde_json::from_slice(line).map_err(|error| format!("not a line of an export: {error}"))?;
+    let telegram: Vec<u8> = line
+        .telegram
+        .chars()
+        .map(|character| {
+            u8::try_from(u32::from(character))
+                .map_err(|_| format!("{character:?} in the telegram is no byte: every character is one byte"))
+        })
+        .collect::<Result<_, _>>()?;
+    let mut found = Vec::new();
+    assembler.push(&telegram, &mut found);
+    assembler.finish(&mut found);
+    match found.as_slice() {
+        [Found::Telegram(one)] if one.bytes == telegram => {}
+        // The assembler believes in this CRC only after several; capture did, or it were no export.
+        [
+            Found::Rejected(Rejected {
+                reason: Reason::WrongCrc { given, .. },
+                ..
+            }),
+        ] if is_x25(&telegram, *given) => {}
+        [Found::Rejected(rejected), ..] => return Err(reason(rejected)),
+        _ => return Err("not one whole telegram".to_owned()),
+    }
+    Ok(Entry {
+        stated_at_us: Some(line.captured_at.as_microsecond()),
+        silence_ms: line.silence_ms,
+        telegram,
+    })
+}
+
+fn is_x25(telegram: &[u8], given: u16) -> bool {
+    let end = telegram.iter().rposition(|&byte| byte == b'!');
+    let checked = end.and_then(|end| telegram.get(..=end)).unwrap_or_default();
+    crc16::X25.of(checked.iter().copied()) == given
+}
+
+fn reason(rejected: &Rejected) -> String {
+    format!("{} ({} bytes)", rejected.reason, rejected.length)
+}
+
+/// Longest line that is looked at: the longest telegram, each byte as an escape of six characters, and
+/// what stands beside it.
+const MAX_LINE_BYTES: u64 = 6 * MAX_TELEGRAM_BYTES as u64 + 1024;

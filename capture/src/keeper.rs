@@ -1,0 +1,548 @@
+//! The keeper: the one thread that owns the queue. Telegrams from intake and requests from sessions come
+//! to it in one bounded channel; it appends, flushes, moves cursors, imports, trims, and answers.
+//!
+//! ```text
+//! intake ──Arrived──► forwarder ──┐                    ┌── append, flush, maintain ──► queue
+//! session ──────Order────────────► bounded channel ──► keeper
+//! session ──────Order────────────►                     └── Reply ──► session
+//! ```
+//!
+//! What always holds:
+//!
+//! * What is taken from the channel in one go is made durable in one flush, and nothing waits longer for
+//!   its flush than `flush_interval`.
+//! * A consumer belongs to at most one session, and is free as soon as that has ended.
+//! * Trouble with the disk is said once and once when it is over; meanwhile telegrams wait in memory up to
+//!   the queue's bound, and everything else goes on.
+
+mod consumers;
+mod trouble;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use shared::wire::client::{Append, Appended};
+use shared::wire::{ConsumerStatus, MAX_FRAME_BYTES, Refusal, Reply, Request, Status};
+
+use crate::clock;
+use crate::import::part::{self, PartError};
+use crate::import::taken::Taken;
+use crate::intake::{AcceptedTelegram, Arrived, IntakeStatus};
+use crate::meter::MeterFile;
+use crate::queue::{AppendError, Arrival, ConsumerError, FlushError, Queue};
+use crate::service_manager::ServiceManager;
+use consumers::Consumers;
+use trouble::{Losing, MeterSilence, Trouble};
+
+/// What the keeper is told.
+#[derive(Debug)]
+pub enum Message {
+    /// From intake.
+    Arrived(Arrived),
+    /// Intake has stopped: nothing arrives any more.
+    IntakeEnded,
+    /// From a session.
+    Order {
+        /// Number of the session.
+        session: u64,
+        /// What it asks for; reading and locating it does itself.
+        request: Request,
+        /// Where the answer goes.
+        answer: SyncSender<Reply>,
+    },
+    /// A session is over: its consumer is free.
+    SessionEnded {
+        /// Number of the session.
+        session: u64,
+    },
+    /// Make everything durable and end, as soon as intake has.
+    Stop,
+}
+
+/// How many messages may wait for the keeper.
+pub const CHANNEL_MESSAGES: usize = 256;
+
+/// What the keeper needs to know of the configuration.
+#[derive(Debug, Clone)]
+pub struct KeeperSettings {
+    /// Longest time between a telegram and its flush.
+    pub flush_interval: Duration,
+    /// Silence after which the meter counts as offline; none where the port is a file.
+    pub meter_timeout: Option<Duration>,
+    /// Whether intake can be made to wait without losing anything: where the port is a file.
+    pub can_wait: bool,
+    /// File of what has been imported.
+    pub imports_file: PathBuf,
+}
+
+/// Says whether intake is to wait, because what it has read cannot be stored at present.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    /// Whether intake is to wait.
+    pub fn is_shut(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn shut(&self, is_shut: bool) {
+        self.0.store(is_shut, Ordering::Relaxed);
+    }
+}
+
+/// A file has been read to its end, or cannot be, for this reason in words.
+pub type InputEnd = Result<(), String>;
+
+/// How intake is doing, asked for each status.
+pub type AskIntake = Box<dyn Fn() -> IntakeStatus + Send>;
+
+/// The thread that owns the queue.
+pub struct Keeper {
+    queue: Queue,
+    settings: KeeperSettings,
+    ask_intake: AskIntake,
+    meter_file: MeterFile,
+    taken: Taken,
+    consumers: Consumers,
+    service_manager: ServiceManager,
+    gate: Gate,
+    /// Told once, when a file has been read and what it gave is durable.
+    input_end: SyncSender<InputEnd>,
+    started_at_us: i64,
+    /// Telegrams that the queue has no room for, while intake waits.
+    overflow: VecDeque<AcceptedTelegram>,
+    unflushed_since: Option<Instant>,
+    last_upkeep: Instant,
+    has_more_upkeep: bool,
+    input_ended: Option<InputEnd>,
+    has_intake_ended: bool,
+    stop_by: Option<Instant>,
+    trouble: Trouble,
+    losing: Losing,
+    meter: MeterSilence,
+}
+
+impl Keeper {
+    /// A keeper of `queue`.
+    ///
+    /// # Errors
+    ///
+    /// Where the file of what has been imported cannot be read.
+    pub fn new(
+        queue: Queue,
+        settings: KeeperSettings,
+        ask_intake: AskIntake,
+        meter_file: MeterFile,
+        service_manager: ServiceManager,
+        gate: Gate,
+        input_end: SyncSender<InputEnd>,
+    ) -> std::io::Result<Self> {
+        let taken = Taken::open(&settings.imports_file, &mut queue.reader())?;
+        let meter = MeterSilence::new(settings.meter_timeout, clock::uptime_us());
+        Ok(Self {
+            queue,
+            settings,
+            ask_intake,
+            meter_file,
+            taken,
+            consumers: Consumers::default(),
+            service_manager,
+            gate,
+            input_end,
+            started_at_us: clock::now_us(),
+            overflow: VecDeque::new(),
+            unflushed_since: None,
+            last_upkeep: Instant::now(),
+            has_more_upkeep: false,
+            input_ended: None,
+            has_intake_ended: false,
+            stop_by: None,
+            trouble: Trouble::default(),
+            losing: Losing::default(),
+            meter,
+        })
+    }
+
+    /// Keeps the queue until it is told to stop, then closes it.
+    ///
+    /// # Errors
+    ///
+    /// Where what had arrived could not be made durable at the end.
+    pub fn run(mut self, messages: &Receiver<Message>) -> Result<(), FlushError> {
+        loop {
+            match messages.recv_timeout(self.patience()) {
+                Ok(message) => {
+                    self.take(message);
+                    // What waits already shares the flush.
+                    for message in messages.try_iter().take(CHANNEL_MESSAGES) {
+                        self.take(message);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.flush_where_due();
+            self.upkeep();
+            self.meter.look(clock::uptime_us());
+            if self.service_manager.is_to_be_told() {
+                let line = self.in_a_line();
+                self.service_manager.alive(&line);
+            }
+            if self.overflow.is_empty() && self.queue.buffered_bytes() == 0 {
+                if let Some(ended) = self.input_ended.take() {
+                    // Nobody needs to know where nobody waits for it.
+                    let _ = self.input_end.try_send(ended);
+                }
+            }
+            if self
+                .stop_by
+                .is_some_and(|by| self.has_intake_ended || Instant::now() >= by)
+            {
+                break;
+            }
+        }
+        for telegram in std::mem::take(&mut self.overflow) {
+            self.append(telegram);
+        }
+        self.queue.close()
+    }
+
+    /// How long nothing needs to be done where no message comes.
+    fn patience(&self) -> Duration {
+        if self.has_more_upkeep {
+            return Duration::ZERO;
+        }
+        let tick = if self.stop_by.is_some() { STOP_TICK } else { TICK };
+        match self.unflushed_since {
+            Some(since) if self.trouble.is_none() => {
+                tick.min(self.settings.flush_interval.saturating_sub(since.elapsed()))
+            }
+            _ => tick,
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Arrived(Arrived::Telegram(telegram)) => {
+                self.meter.heard(telegram.uptime_us);
+                if self.overflow.is_empty() {
+                    self.append(telegram);
+                } else {
+                    self.overflow.push_back(telegram);
+                }
+            }
+            Message::Arrived(Arrived::Learnt(memory)) => self.meter_file.keep(&memory),
+            Message::Arrived(Arrived::Ended) => self.input_ended = Some(Ok(())),
+            Message::Arrived(Arrived::Unreadable(why)) => self.input_ended = Some(Err(why)),
+            Message::IntakeEnded => self.has_intake_ended = true,
+            Message::Order {
+                session,
+                request,
+                answer,
+            } => {
+                let reply = self.answer(session, request);
+                // The session may have ended meanwhile; its channel has room for one answer.
+                let _ = answer.try_send(reply);
+            }
+            Message::SessionEnded { session } => self.consumers.release(session),
+            Message::Stop => {
+                self.stop_by = Some(Instant::now() + INTAKE_PATIENCE);
+                // Nothing more can be stored of what waits; it shall not keep intake from ending.
+                self.gate.shut(false);
+            }
+        }
+    }
+
+    /// Gives a telegram to the queue; what has no room waits where intake can wait, else it is refused,
+    /// which the queue counts.
+    fn append(&mut self, telegram: AcceptedTelegram) {
+        let arrival = Arrival {
+            captured_at_us: telegram.captured_at_us,
+            uptime_us: telegram.uptime_us,
+        };
+        let mut appended = self.queue.append(arrival, &telegram.telegram);
+        if matches!(appended, Err(AppendError::Full { .. })) && self.flush() {
+            appended = self.queue.append(arrival, &telegram.telegram);
+        }
+        match appended {
+            Ok(_) => {
+                self.unflushed_since.get_or_insert_with(Instant::now);
+            }
+            Err(AppendError::Full { .. }) if self.settings.can_wait => {
+                self.gate.shut(true);
+                self.overflow.push_back(telegram);
+            }
+            Err(error) => self.losing.refused(&error),
+        }
+    }
+
+    fn flush_where_due(&mut self) {
+        let is_due = self.unflushed_since.is_some_and(|since| {
+            since.elapsed() >= self.settings.flush_interval
+                || self.queue.buffered_bytes() >= FLUSH_BYTES
+                || self.stop_by.is_some()
+                || self.input_ended.is_some()
+        });
+        if !is_due {
+            return;
+        }
+        while self.flush() && !self.overflow.is_empty() {
+            while self.queue.buffered_bytes() < FLUSH_BYTES {
+                let Some(telegram) = self.overflow.pop_front() else {
+                    break;
+                };
+                self.append(telegram);
+            }
+        }
+        if self.overflow.is_empty() {
+            self.gate.shut(false);
+        }
+    }
+
+    /// Makes durable what has been appended; `false` where that failed, which has then been said.
+    fn flush(&mut self) -> bool {
+        match self.queue.flush() {
+            Ok(_) => {
+                self.unflushed_since = None;
+                self.trouble.over();
+                if self.taken.is_unsettled() {
+                    self.settle();
+                }
+                true
+            }
+            Err(error) => {
+                self.trouble.begun(&error);
+                false
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Err(error) = self.taken.settle() {
+            // The records are durable: after a restart they are found in the queue.
+            tracing::warn!("cannot write {}: {error}", self.settings.imports_file.display());
+        }
+    }
+
+    fn upkeep(&mut self) {
+        if !self.has_more_upkeep && self.last_upkeep.elapsed() < UPKEEP_INTERVAL {
+            return;
+        }
+        self.last_upkeep = Instant::now();
+        match self.queue.maintain(clock::now_us(), clock::uptime_us()) {
+            Ok(done) => {
+                self.has_more_upkeep = done.has_more;
+                self.losing.trimmed(done.lost_records);
+                if self.queue.buffered_bytes() == 0 {
+                    self.unflushed_since = None;
+                    self.trouble.over();
+                }
+            }
+            Err(error) => {
+                self.has_more_upkeep = false;
+                self.trouble.begun(&error);
+            }
+        }
+    }
+
+    fn answer(&mut self, session: u64, request: Request) -> Reply {
+        match request {
+            Request::Open { consumer, start } => {
+                if let Err(reply) = self.consumers.admit(session, &consumer) {
+                    return reply;
+                }
+                match self.queue.register(&consumer, start) {
+                    Ok(cursor) => {
+                        self.consumers.open(session, &consumer);
+                        Reply::Opened {
+                            cursor,
+                            head: self.queue.head(),
+                        }
+                    }
+                    Err(error) => self.refused(&error),
+                }
+            }
+            Request::Commit { sequence } => match self.consumers.of(session) {
+                Some(consumer) => match self.queue.commit(consumer, sequence) {
+                    Ok(()) => Reply::Committed,
+                    Err(error) => self.refused(&error),
+                },
+                None => not_open("a commit"),
+            },
+            Request::Report(report) => {
+                if self.consumers.report(session, report) {
+                    Reply::Reported
+                } else {
+                    not_open("a report")
+                }
+            }
+            Request::Status => Reply::Status(Box::new(self.status())),
+            Request::Append {
+                source,
+                offset,
+                before,
+                after,
+                telegrams,
+            } => self.import(
+                session,
+                &Append {
+                    source,
+                    offset,
+                    before,
+                    after,
+                    telegrams,
+                },
+            ),
+            Request::Imports => Reply::Imports(self.taken.files()),
+            Request::Forget { consumer } => {
+                if self.consumers.is_open(&consumer) {
+                    return Reply::Refused {
+                        refusal: Refusal::ConsumerInUse,
+                        message: format!("consumer {consumer} is connected: stop its publisher first"),
+                    };
+                }
+                match self.queue.forget(&consumer) {
+                    Ok(existed) => {
+                        if existed {
+                            tracing::info!("consumer {consumer} is forgotten");
+                        }
+                        self.consumers.forget(&consumer);
+                        Reply::Forgotten { existed }
+                    }
+                    Err(error) => self.refused(&error),
+                }
+            }
+            Request::Read { .. } | Request::Locate { .. } => Reply::Refused {
+                refusal: Refusal::Invalid,
+                message: "a session reads by itself".to_owned(),
+            },
+        }
+    }
+
+    fn refused(&mut self, error: &ConsumerError) -> Reply {
+        let refusal = match error {
+            ConsumerError::Storage(cause) => {
+                self.trouble.begun(cause);
+                Refusal::Storage
+            }
+            _ => Refusal::Invalid,
+        };
+        Reply::Refused {
+            refusal,
+            message: error.to_string(),
+        }
+    }
+
+    /// Takes a part of a file, durable as a whole or not at all.
+    fn import(&mut self, session: u64, append: &Append) -> Reply {
+        let taken = part::take(&mut self.queue, &mut self.taken, session, append);
+        if self.queue.buffered_bytes() == 0 {
+            self.unflushed_since = None;
+        } else {
+            self.unflushed_since.get_or_insert_with(Instant::now);
+        }
+        match taken {
+            Ok(Appended { taken, known }) => Reply::Appended { taken, known },
+            Err(error) => {
+                if let PartError::Storage(cause) = &error {
+                    self.trouble.begun(cause);
+                }
+                Reply::Refused {
+                    refusal: error.refusal(),
+                    message: error.to_string(),
+                }
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        let queue = self.queue.status();
+        let intake = (self.ask_intake)();
+        let consumers = queue.cursors.iter().map(|(name, &cursor)| ConsumerStatus {
+            name: name.clone(),
+            cursor,
+            lag: queue.head.saturating_sub(cursor),
+            is_connected: self.consumers.is_open(name),
+            report: self.consumers.last_report(name).cloned(),
+        });
+        let trouble =
+            queue
+                .trouble
+                .or_else(|| self.trouble.current())
+                .map(|words| match queue.buffered_bytes {
+                    0 => words,
+                    bytes => format!("{words}; {bytes} bytes of telegrams wait in memory"),
+                });
+        let mut losses = queue.losses;
+        losses.drain(..losses.len().saturating_sub(MAX_LISTED_LOSSES));
+        let mut recently_rejected = intake.recently_rejected;
+        let mut bytes = 0;
+        let kept = recently_rejected
+            .iter()
+            .rev()
+            .take_while(|stretch| {
+                bytes += stretch.bytes.len();
+                bytes <= MAX_FRAME_BYTES / 4
+            })
+            .count();
+        recently_rejected.drain(..recently_rejected.len() - kept);
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            queue: queue.identity,
+            started_at_us: self.started_at_us,
+            port: intake.port,
+            port_state: intake.port_state,
+            accepted: intake.accepted,
+            rejected: intake.rejected,
+            recently_rejected,
+            last_telegram_age_ms: intake.last_telegram_age_ms,
+            tail: queue.tail,
+            head: queue.head,
+            live_bytes: queue.live_bytes,
+            disk_bytes: queue.disk_bytes,
+            max_size_bytes: queue.max_size_bytes,
+            consumers: consumers.collect(),
+            losses,
+            damaged: queue
+                .damaged
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect(),
+            refused: queue.refused,
+            trouble,
+        }
+    }
+
+    /// What the service manager shows.
+    fn in_a_line(&self) -> String {
+        let head = self.queue.head();
+        match self.trouble.current() {
+            Some(words) => format!("head {head}; {words}"),
+            None => format!("head {head}; {}", (self.ask_intake)().port_state),
+        }
+    }
+}
+
+fn not_open(what: &str) -> Reply {
+    Reply::Refused {
+        refusal: Refusal::NotOpen,
+        message: format!("{what} needs a consumer: the session has opened none"),
+    }
+}
+
+/// Longest time between two looks at what may be due.
+const TICK: Duration = Duration::from_secs(1);
+/// The same while stopping.
+const STOP_TICK: Duration = Duration::from_millis(20);
+/// How long intake may take to end when capture stops.
+const INTAKE_PATIENCE: Duration = Duration::from_millis(500);
+/// Between two steps of upkeep where there is nothing pressing.
+const UPKEEP_INTERVAL: Duration = Duration::from_millis(900);
+/// Telegrams that wait in memory for a longer `flush_interval`, at most, in bytes.
+const FLUSH_BYTES: usize = 512 * 1024;
+/// Losses that a status lists, the newest.
+const MAX_LISTED_LOSSES: usize = 200;

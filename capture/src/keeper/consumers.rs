@@ -1,0 +1,77 @@
+//! Which session is which consumer at present, and what each last reported. Cursors are the queue's.
+
+use std::collections::BTreeMap;
+
+use shared::wire::{PublisherReport, Refusal, Reply};
+
+/// The consumers as their sessions go.
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    /// The session of each open consumer.
+    sessions: BTreeMap<String, u64>,
+    reports: BTreeMap<String, PublisherReport>,
+}
+
+impl Consumers {
+    /// Whether this session may open this consumer; the refusal where not.
+    pub(super) fn admit(&self, session: u64, consumer: &str) -> Result<(), Reply> {
+        if let Some(own) = self.of(session).filter(|own| *own != consumer) {
+            return Err(Reply::Refused {
+                refusal: Refusal::Invalid,
+                message: format!("the session is consumer {own} already and cannot be {consumer} too"),
+            });
+        }
+        match self.sessions.get(consumer) {
+            Some(&other) if other != session => Err(Reply::Refused {
+                refusal: Refusal::ConsumerInUse,
+                message: format!(
+                    "consumer {consumer} is in use by another publisher: give this one a name of its own \
+                     (mqtt.consumer), or stop the other"
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The consumer is this session's.
+    pub(super) fn open(&mut self, session: u64, consumer: &str) {
+        self.sessions.insert(consumer.to_owned(), session);
+    }
+
+    /// The session has ended.
+    pub(super) fn release(&mut self, session: u64) {
+        self.sessions.retain(|_, owner| *owner != session);
+    }
+
+    /// The consumer that this session is.
+    pub(super) fn of(&self, session: u64) -> Option<&str> {
+        self.sessions
+            .iter()
+            .find(|(_, owner)| **owner == session)
+            .map(|(name, _)| name.as_str())
+    }
+
+    /// Whether some session is this consumer.
+    pub(super) fn is_open(&self, consumer: &str) -> bool {
+        self.sessions.contains_key(consumer)
+    }
+
+    /// Keeps what the session's publisher says; `false` where the session is no consumer.
+    pub(super) fn report(&mut self, session: u64, report: PublisherReport) -> bool {
+        let Some(name) = self.of(session).map(str::to_owned) else {
+            return false;
+        };
+        self.reports.insert(name, report);
+        true
+    }
+
+    /// What the consumer's publisher last said.
+    pub(super) fn last_report(&self, consumer: &str) -> Option<&PublisherReport> {
+        self.reports.get(consumer)
+    }
+
+    /// The consumer is gone.
+    pub(super) fn forget(&mut self, consumer: &str) {
+        self.reports.remove(consumer);
+    }
+}

@@ -1,0 +1,162 @@
+//! What the keeper has to say, said once per change of state: trouble with the disk, losses, and a meter
+//! that has gone silent.
+
+use std::time::{Duration, Instant};
+
+use crate::queue::{AppendError, FlushError};
+use crate::words;
+
+/// Whether telegrams can be made durable at present.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    current: Option<(String, Instant)>,
+}
+
+impl Trouble {
+    /// Something could not be made durable.
+    pub(super) fn begun(&mut self, error: &FlushError) {
+        if self.current.is_none() {
+            tracing::error!(
+                "telegrams cannot be stored: {error}; they wait in memory, and storing is tried again"
+            );
+            self.current = Some((error.to_string(), Instant::now()));
+        }
+    }
+
+    /// Everything is durable.
+    pub(super) fn over(&mut self) {
+        if let Some((_, since)) = self.current.take() {
+            tracing::info!(
+                "telegrams are stored again, after {}",
+                words::duration(since.elapsed())
+            );
+        }
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.current.is_none()
+    }
+
+    /// What is wrong, where something is.
+    pub(super) fn current(&self) -> Option<String> {
+        self.current.as_ref().map(|(words, _)| words.clone())
+    }
+}
+
+/// Losses as they go on: the first is said at once, more of the same once an hour.
+#[derive(Debug, Default)]
+pub(super) struct Losing {
+    trimmed: Hourly,
+    refused: Hourly,
+}
+
+impl Losing {
+    /// Records went, beyond `max_size`, before every consumer had them.
+    pub(super) fn trimmed(&mut self, records: u64) {
+        if let Some(count) = self.trimmed.count(records) {
+            tracing::warn!(
+                "{count} telegrams were removed to stay within queue.max_size before every consumer had them: \
+                 `capture status` shows which consumer is behind, `capture forget` removes one that is gone"
+            );
+        }
+    }
+
+    /// A telegram was not taken.
+    pub(super) fn refused(&mut self, error: &AppendError) {
+        if let Some(count) = self.refused.count(1) {
+            tracing::error!("{count} telegrams are lost, they were not taken: {error}");
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Hourly {
+    said_at: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Hourly {
+    /// How many are to be said now, where any are.
+    fn count(&mut self, more: u64) -> Option<u64> {
+        self.unsaid += more;
+        let is_time = self
+            .said_at
+            .is_none_or(|at| at.elapsed() >= Duration::from_secs(3600));
+        if self.unsaid == 0 || !is_time {
+            return None;
+        }
+        self.said_at = Some(Instant::now());
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+/// Whether the meter is heard, by the clock that does not jump.
+#[derive(Debug)]
+pub(super) struct MeterSilence {
+    timeout_us: Option<u64>,
+    heard_at_us: u64,
+    is_silent: bool,
+}
+
+impl MeterSilence {
+    pub(super) fn new(timeout: Option<Duration>, uptime_us: u64) -> Self {
+        let timeout_us = timeout.map(|timeout| u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX));
+        Self {
+            timeout_us,
+            heard_at_us: uptime_us,
+            is_silent: false,
+        }
+    }
+
+    /// A telegram came.
+    pub(super) fn heard(&mut self, uptime_us: u64) {
+        let silence = Duration::from_micros(uptime_us.saturating_sub(self.heard_at_us));
+        if self.is_silent {
+            tracing::info!("the meter is heard, after {}", words::duration(silence));
+        }
+        self.heard_at_us = uptime_us;
+        self.is_silent = false;
+    }
+
+    /// Time has passed.
+    pub(super) fn look(&mut self, uptime_us: u64) {
+        let silence_us = uptime_us.saturating_sub(self.heard_at_us);
+        if !self.is_silent && self.timeout_us.is_some_and(|timeout| silence_us >= timeout) {
+            self.is_silent = true;
+            tracing::warn!(
+                "no valid telegram for {}: `capture status --rejected` shows what came instead",
+                words::duration(Duration::from_micros(silence_us))
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_said_at_once_and_more_of_it_is_gathered() {
+        let mut hourly = Hourly::default();
+        assert_eq!(hourly.count(0), None);
+        assert_eq!(hourly.count(5), Some(5));
+        assert_eq!(hourly.count(7), None);
+        hourly.said_at = Instant::now().checked_sub(Duration::from_secs(3601));
+        assert_eq!(hourly.count(1), Some(8), "what was not said is not forgotten");
+    }
+
+    #[test]
+    fn a_meter_is_silent_from_the_timeout_until_it_is_heard() {
+        let mut meter = MeterSilence::new(Some(Duration::from_secs(120)), 1_000_000);
+        meter.look(120_999_999);
+        assert!(!meter.is_silent);
+        meter.look(121_000_000);
+        assert!(meter.is_silent, "also one that has never been heard");
+        meter.heard(130_000_000);
+        assert!(!meter.is_silent);
+        meter.look(249_999_999);
+        assert!(!meter.is_silent);
+        meter.look(250_000_000);
+        assert!(meter.is_silent);
+    }
+}

@@ -1,0 +1,253 @@
+//! `capture run`: opens the queue, serves it, reads the meter, and stops in order.
+//!
+//! ```text
+//!            intake ──► forwarder ──► keeper (owns the queue)
+//!                                       ▲
+//! signals ──► here ──Stop──► ...        │ orders
+//!                                     sessions ◄── server ◄── Unix socket
+//! ```
+//!
+//! Stopping goes in the order of the stream: intake ends, what it had accepted is flushed, the queue is
+//! closed, the sessions end, the socket goes.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use shared::config::{Config, PortAddress};
+use shared::exit::Exit;
+
+use crate::failure::Failure;
+use crate::intake::{Arrived, Intake};
+use crate::keeper::{CHANNEL_MESSAGES, Gate, Keeper, KeeperSettings, Message};
+use crate::meter::MeterFile;
+use crate::queue::{OpenReport, Queue, QueueOptions};
+use crate::server::socket::Socket;
+use crate::server::{Limits, Server};
+use crate::service_manager::ServiceManager;
+use crate::shutdown::{Signalled, Stop};
+use crate::words;
+
+/// Runs until a signal, or with `once` until the file is taken in.
+///
+/// # Errors
+///
+/// Where the queue cannot be opened, the socket cannot be served, or what had arrived could not be made
+/// durable at the end.
+pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
+    let is_file = matches!(config.port.address, PortAddress::File(_) | PortAddress::Stdin);
+    if once && !is_file {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "--once takes in a file, and the port is {}: give --usb file:PATH",
+                config.port.address
+            ),
+        ));
+    }
+    let no_thread = |error: io::Error| Failure::new(Exit::TryAgain, format!("no thread: {error}"));
+
+    let (stop, stopped) = sync_channel(4);
+    let signalled = Signalled::start(stop.clone()).map_err(no_thread)?;
+    let (queue, report) = open_queue(config)?;
+    tell(&report);
+    let socket = Socket::bind(&config.queue.socket)?;
+    tracing::info!(
+        "capture {}: port {}, queue {} ({}), socket {}, head {}",
+        env!("CARGO_PKG_VERSION"),
+        config.port.address,
+        config.queue.path.display(),
+        queue.identity(),
+        socket.path().display(),
+        queue.head(),
+    );
+
+    let (meter_file, memory) = MeterFile::open(&config.queue.path);
+    let reader = queue.reader();
+    let (messages, taken) = sync_channel(CHANNEL_MESSAGES);
+    let (intake, arrivals) = Intake::start(config.port.clone(), memory).map_err(no_thread)?;
+    let intake = Arc::new(intake);
+    let gate = Gate::default();
+    let forwarder = forward(arrivals, messages.clone(), gate.clone(), stop.clone()).map_err(no_thread)?;
+
+    let (input_end, input_ended) = sync_channel(1);
+    let settings = KeeperSettings {
+        flush_interval: config.queue.flush_interval,
+        meter_timeout: (!is_file).then_some(config.meter_timeout),
+        can_wait: is_file,
+        imports_file: imports_file(config),
+    };
+    let asked = Arc::clone(&intake);
+    let service_manager = ServiceManager::from_environment();
+    let keeper = Keeper::new(
+        queue,
+        settings,
+        Box::new(move || asked.status()),
+        meter_file,
+        ServiceManager::from_environment(),
+        gate,
+        input_end,
+    )
+    .map_err(|error| Failure::new(Exit::Storage, format!("reading what has been imported: {error}")))?;
+    let ended = stop.clone();
+    let keeper = std::thread::Builder::new()
+        .name("keeper".to_owned())
+        .spawn(move || {
+            let _ends = OnEnd(ended);
+            keeper.run(&taken)
+        })
+        .map_err(no_thread)?;
+    let server = Server::start(socket, reader, messages.clone(), Limits::default()).map_err(no_thread)?;
+    if is_file {
+        let path = config.port.address.to_string();
+        std::thread::Builder::new()
+            .name("input end".to_owned())
+            .spawn(move || {
+                let Ok(end) = input_ended.recv() else { return };
+                if end.is_ok() {
+                    tracing::info!("{path} is taken in, and durable");
+                }
+                if once {
+                    let _ = stop.try_send(Stop::InputEnded(end));
+                }
+            })
+            .map_err(no_thread)?;
+    }
+    signalled.running();
+    service_manager.ready();
+
+    let why = stopped.recv().unwrap_or(Stop::Fault("signals"));
+    service_manager.stopping();
+    match &why {
+        Stop::Signal(name) => tracing::info!("stopping: {name}"),
+        Stop::InputEnded(_) => tracing::debug!("stopping: the input has ended"),
+        Stop::Fault(thread) => {
+            tracing::error!("the {thread} thread has ended by a fault of the program: stopping");
+        }
+    }
+    intake.stop();
+    // Where the keeper has ended already there is nobody to be told.
+    let _ = messages.send(Message::Stop);
+    let kept = keeper.join();
+    server.stop();
+    drop(messages);
+    let _ = forwarder.join();
+    if let Some(intake) = Arc::into_inner(intake) {
+        intake.join();
+    }
+    match kept {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            let words = format!("the last telegrams could not be made durable: {error}");
+            return Err(Failure::new(Exit::Storage, words));
+        }
+        Err(_) => return Err(Failure::new(Exit::Storage, "the queue is not closed in order")),
+    }
+    match why {
+        Stop::Fault(thread) => Err(Failure::new(
+            Exit::TryAgain,
+            format!("the {thread} thread failed"),
+        )),
+        Stop::InputEnded(Err(words)) => Err(Failure::failed(words)),
+        Stop::Signal(_) | Stop::InputEnded(Ok(())) => {
+            tracing::info!("stopped; everything accepted is durable");
+            Ok(())
+        }
+    }
+}
+
+/// Opens the queue that the configuration names.
+///
+/// # Errors
+///
+/// In words, with the exit code that fits.
+pub fn open_queue(config: &Config) -> Result<(Queue, OpenReport), Failure> {
+    let options = QueueOptions {
+        max_size_bytes: config.queue.max_size_bytes,
+        retention: config.queue.retention,
+        ..QueueOptions::new(&config.queue.path)
+    };
+    Ok(Queue::open(&options)?)
+}
+
+/// Where it is written what has been imported into the queue.
+pub fn imports_file(config: &Config) -> std::path::PathBuf {
+    config.queue.path.join("imports.json")
+}
+
+/// Says what was found when the queue was opened, where that is news.
+pub fn tell(report: &OpenReport) {
+    if report.is_new {
+        tracing::info!("the queue is new");
+    }
+    if let Some((folder, why)) = &report.moved_aside {
+        tracing::error!(
+            "the database could not be opened ({why}) and was moved to {}; a new one is begun, and \
+             `capture import --damaged {}` brings back what is whole in it",
+            folder.display(),
+            folder.display()
+        );
+    }
+    if report.damaged_blocks > 0 {
+        tracing::error!(
+            "{} damaged blocks were found in the queue and are gone",
+            report.damaged_blocks
+        );
+    }
+    if report.restored_records > 0 {
+        tracing::info!(
+            "{} telegrams were brought back from what was damaged",
+            words::number(report.restored_records)
+        );
+    }
+    for loss in &report.losses {
+        tracing::warn!(
+            "sequences {} to {} are missing: {}",
+            loss.first_sequence,
+            loss.last_sequence,
+            loss.cause
+        );
+    }
+}
+
+/// Hands on what intake accepts, in a thread of its own: the keeper listens to one channel alone.
+fn forward(
+    arrivals: Receiver<Arrived>,
+    keeper: SyncSender<Message>,
+    gate: Gate,
+    stop: SyncSender<Stop>,
+) -> io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("forwarder".to_owned())
+        .spawn(move || {
+            let mut is_read_to_its_end = false;
+            for arrived in arrivals {
+                is_read_to_its_end |= matches!(arrived, Arrived::Ended | Arrived::Unreadable(_));
+                while gate.is_shut() {
+                    std::thread::sleep(GATE_ROUND);
+                }
+                if keeper.send(Message::Arrived(arrived)).is_err() {
+                    return;
+                }
+            }
+            let _ = keeper.send(Message::IntakeEnded);
+            if !is_read_to_its_end {
+                // Where capture is stopping already this comes too late to matter.
+                let _ = stop.try_send(Stop::Fault("intake"));
+            }
+        })
+}
+
+/// Tells that the keeper has ended, also where it panicked: capture without it would read and store
+/// nothing.
+struct OnEnd(SyncSender<Stop>);
+
+impl Drop for OnEnd {
+    fn drop(&mut self) {
+        let _ = self.0.try_send(Stop::Fault("keeper"));
+    }
+}
+
+/// How often a shut gate is looked at.
+const GATE_ROUND: Duration = Duration::from_millis(20);

@@ -1,0 +1,321 @@
+//! A session: one client on the socket, in a thread of its own. It reads the queue itself and hands what
+//! changes the queue to the thread that keeps it.
+//!
+//! ```text
+//! hello ─► welcome ─► (request ─► reply)*        ends at: the client's end, garbage, a frame that is too
+//!    └──► refused (another version)                      long, cut short or too slow, a reply not taken
+//! ```
+//!
+//! What always holds: whatever a client does, its session ends within the limits and its consumer is free
+//! again; memory is bounded by one request and one reply.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use shared::record::Record;
+use shared::wire::codec::{self, CodecError, HELLO_BYTES};
+use shared::wire::deadline::Deadline;
+use shared::wire::{MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, Reply, Request};
+use thiserror::Error;
+
+use super::Limits;
+use crate::clock;
+use crate::keeper::Message;
+use crate::queue::{ReadError, Reader};
+
+/// Largest sum of the telegrams' bytes in one reply, whatever the client asks for.
+const MAX_READ_BYTES: usize = 256 * 1024;
+
+/// Bytes that a record takes in a frame beside its telegram, at most: three numbers and a length of up
+/// to nine bytes each.
+const RECORD_OVERHEAD_BYTES: usize = 36;
+
+/// Longest wait for a record, whatever the client asks for.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// How long a client that has gone can go unnoticed while its session waits for a record.
+const LOOK_ROUND: Duration = Duration::from_millis(100);
+
+/// How long an open waits for a session of the same consumer to end: a publisher that was killed and
+/// started again is not turned away.
+const HANDOVER: Duration = Duration::from_millis(500);
+
+/// How long the thread that keeps the queue may take for an answer.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Why a session ended other than by the client's orderly end.
+#[derive(Debug, Error)]
+enum Ended {
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error("the client speaks version {theirs} of the protocol, capture version {PROTOCOL_VERSION}")]
+    Version { theirs: u32 },
+    #[error("nothing was asked for {} s", seconds)]
+    Idle { seconds: u64 },
+    #[error("the client went away while it waited")]
+    Gone,
+    #[error("capture is stopping")]
+    Stopping,
+    #[error("the queue's thread did not answer within {} s", ANSWER.as_secs())]
+    Unanswered,
+}
+
+impl From<std::io::Error> for Ended {
+    fn from(error: std::io::Error) -> Self {
+        Self::Codec(error.into())
+    }
+}
+
+/// One client.
+#[derive(Debug)]
+pub struct Session {
+    number: u64,
+    reader: Reader,
+    keeper: SyncSender<Message>,
+    limits: Limits,
+    consumer: Option<String>,
+}
+
+impl Session {
+    /// A session of that number, which no other has.
+    pub fn new(number: u64, reader: Reader, keeper: SyncSender<Message>, limits: Limits) -> Self {
+        Self {
+            number,
+            reader,
+            keeper,
+            limits,
+            consumer: None,
+        }
+    }
+
+    /// Serves the client to its end.
+    pub fn run(mut self, stream: &UnixStream) {
+        let ended = self.serve(stream);
+        // Frees its consumer. A keeper that is gone keeps none.
+        let _ = self.keeper.send(Message::SessionEnded { session: self.number });
+        let why = match ended {
+            Ok(()) => "the client ended it".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        match self.consumer {
+            Some(consumer) => tracing::info!("consumer {consumer} is disconnected: {why}"),
+            None => tracing::debug!("session {} ended: {why}", self.number),
+        }
+    }
+
+    fn serve(&mut self, stream: &UnixStream) -> Result<(), Ended> {
+        let mut hello = [0; HELLO_BYTES];
+        Deadline::new(stream, self.limits.hello).read_exact(&mut hello)?;
+        let mut buffer = Vec::new();
+        let theirs = codec::hello_version(&hello)?;
+        if theirs != PROTOCOL_VERSION {
+            let message = format!(
+                "the client speaks version {theirs} of the protocol and capture version {PROTOCOL_VERSION}: \
+                 install capture and publisher of one release"
+            );
+            let reply = Reply::Refused {
+                refusal: Refusal::Version,
+                message,
+            };
+            self.reply(stream, &reply, &mut buffer)?;
+            return Err(Ended::Version { theirs });
+        }
+        let welcome = Reply::Welcome {
+            queue: self.reader.identity().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        self.reply(stream, &welcome, &mut buffer)?;
+        loop {
+            self.await_request(stream)?;
+            if !codec::read_frame(&mut Deadline::new(stream, self.limits.frame), &mut buffer)? {
+                return Ok(());
+            }
+            let request = match codec::decode(&buffer) {
+                Ok(request) => request,
+                Err(error) => {
+                    let message = error.to_string();
+                    let reply = Reply::Refused {
+                        refusal: Refusal::Invalid,
+                        message,
+                    };
+                    self.reply(stream, &reply, &mut buffer)?;
+                    return Err(error.into());
+                }
+            };
+            let reply = self.answer(request, stream)?;
+            self.reply(stream, &reply, &mut buffer)?;
+            buffer.shrink_to(KEPT_BYTES);
+        }
+    }
+
+    fn reply(&self, stream: &UnixStream, reply: &Reply, frame: &mut Vec<u8>) -> Result<(), Ended> {
+        codec::encode(reply, frame)?;
+        Deadline::new(stream, self.limits.frame).write_all(frame)?;
+        Ok(())
+    }
+
+    /// Waits for the first byte of a request, or for the end.
+    fn await_request(&self, stream: &UnixStream) -> Result<(), Ended> {
+        let limit = self.consumer.is_none().then_some(self.limits.idle);
+        let until = limit.map(|limit| Instant::now() + limit);
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            // A span beyond what the system can count is none.
+            let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+            let mut files = [PollFd::new(stream, PollFlags::IN | PollFlags::RDHUP)];
+            match rustix::event::poll(&mut files, timeout.as_ref()) {
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(std::io::Error::from(error).into()),
+                Ok(0) => {
+                    return Err(Ended::Idle {
+                        seconds: limit.unwrap_or_default().as_secs(),
+                    });
+                }
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request, stream: &UnixStream) -> Result<Reply, Ended> {
+        match request {
+            Request::Read {
+                from,
+                max_bytes,
+                wait_ms,
+            } => {
+                let wait = Duration::from_millis(u64::from(wait_ms)).min(MAX_WAIT);
+                self.read(
+                    from,
+                    usize::try_from(max_bytes).unwrap_or(usize::MAX),
+                    wait,
+                    stream,
+                )
+            }
+            Request::Locate { at_us } => Ok(match self.reader.locate(at_us) {
+                Ok(sequence) => Reply::Located {
+                    sequence,
+                    tail: self.reader.tail(),
+                    head: self.reader.head(),
+                },
+                Err(error) => refused_read(&error),
+            }),
+            Request::Open { consumer, start } => {
+                let until = Instant::now() + HANDOVER;
+                loop {
+                    let request = Request::Open {
+                        consumer: consumer.clone(),
+                        start,
+                    };
+                    let reply = self.order(request)?;
+                    match reply {
+                        Reply::Refused {
+                            refusal: Refusal::ConsumerInUse,
+                            ..
+                        } if Instant::now() < until => {
+                            std::thread::sleep(Duration::from_millis(50));
+                        }
+                        Reply::Opened { cursor, head } => {
+                            let lag = head.saturating_sub(cursor);
+                            tracing::info!("consumer {consumer} is connected at {cursor}, {lag} behind");
+                            self.consumer = Some(consumer);
+                            return Ok(reply);
+                        }
+                        other => return Ok(other),
+                    }
+                }
+            }
+            other => self.order(other),
+        }
+    }
+
+    /// Has the thread that keeps the queue carry out a request.
+    fn order(&self, request: Request) -> Result<Reply, Ended> {
+        let (answer, answered) = sync_channel(1);
+        let order = Message::Order {
+            session: self.number,
+            request,
+            answer,
+        };
+        self.keeper.send(order).map_err(|_| Ended::Stopping)?;
+        answered.recv_timeout(ANSWER).map_err(|error| match error {
+            RecvTimeoutError::Timeout => Ended::Unanswered,
+            RecvTimeoutError::Disconnected => Ended::Stopping,
+        })
+    }
+
+    fn read(
+        &mut self,
+        from: u64,
+        max_bytes: usize,
+        wait: Duration,
+        stream: &UnixStream,
+    ) -> Result<Reply, Ended> {
+        let until = Instant::now() + wait;
+        let from = from.max(1);
+        loop {
+            match self.reader.read(from, max_bytes.min(MAX_READ_BYTES)) {
+                Ok(batch) if !batch.records.is_empty() => {
+                    return Ok(Reply::Records {
+                        records: fitting(batch.records),
+                        head: batch.head,
+                    });
+                }
+                Ok(batch) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        let silence_ms = self.reader.silence_ms(clock::uptime_us());
+                        return Ok(Reply::Idle {
+                            head: batch.head,
+                            silence_ms,
+                        });
+                    }
+                    self.reader
+                        .wait_beyond(batch.head.max(from - 1), left.min(LOOK_ROUND));
+                    if is_gone(stream) {
+                        return Err(Ended::Gone);
+                    }
+                }
+                Err(error) => return Ok(refused_read(&error)),
+            }
+        }
+    }
+}
+
+/// What a session's buffer may keep between requests, in bytes.
+const KEPT_BYTES: usize = 64 * 1024;
+
+fn refused_read(error: &ReadError) -> Reply {
+    Reply::Refused {
+        refusal: Refusal::Storage,
+        message: format!("the queue cannot be read: {error}"),
+    }
+}
+
+/// As many of the records as fit in a frame; at least one.
+fn fitting(mut records: Vec<Record>) -> Vec<Record> {
+    let mut bytes = 0;
+    let room = MAX_FRAME_BYTES - 2 * RECORD_OVERHEAD_BYTES;
+    let count = records
+        .iter()
+        .take_while(|record| {
+            bytes += record.telegram.len() + RECORD_OVERHEAD_BYTES;
+            bytes <= room
+        })
+        .count();
+    records.truncate(count.max(1));
+    records
+}
+
+/// Whether the client has closed its end.
+fn is_gone(stream: &UnixStream) -> bool {
+    let mut files = [PollFd::new(stream, PollFlags::RDHUP)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(rustix::event::poll(&mut files, Some(&now)), Ok(count) if count > 0)
+}
