@@ -188,3 +188,6 @@ fn turn_away(stream: &UnixStream, limit: usize) {
         let _ = (&mut &*stream).write(&frame);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,575 @@
+//! The server against clients that do everything wrong, over the real keeper and a real queue.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use shared::wire::client::{Append, Batch, Client, ClientError};
+use shared::wire::{Imported, PROTOCOL_VERSION, PublisherReport, Refusal, Reply, Request, Start, codec};
+
+use super::socket::Socket;
+use super::{Limits, Server};
+use crate::clock;
+use crate::intake::{AcceptedTelegram, Arrived, IntakeStatus};
+use crate::keeper::{CHANNEL_MESSAGES, Gate, InputEnd, Keeper, KeeperSettings, Message};
+use crate::meter::MeterFile;
+use crate::queue::{FlushError, Queue, QueueOptions};
+use crate::service_manager::ServiceManager;
+
+/// Long enough for a loaded machine, short enough to fail in one's lifetime.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Capture without a meter: what arrives is handed in.
+struct Bench {
+    messages: SyncSender<Message>,
+    server: Option<Server>,
+    keeper: Option<JoinHandle<Result<(), FlushError>>>,
+    socket: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(limits: Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::over(folder, limits)
+    }
+
+    fn over(folder: tempfile::TempDir, limits: Limits) -> Self {
+        let path = folder.path().join("queue");
+        let socket = folder.path().join("queue.sock");
+        let (queue, _) = Queue::open(&QueueOptions::new(&path)).unwrap();
+        let reader = queue.reader();
+        let (messages, taken) = sync_channel(CHANNEL_MESSAGES);
+        let (input_end, _input_ended) = sync_channel::<InputEnd>(1);
+        let settings = KeeperSettings {
+            flush_interval: Duration::ZERO,
+            meter_timeout: None,
+            can_wait: false,
+            imports_file: path.join("imports.json"),
+        };
+        let keeper = Keeper::new(
+            queue,
+            settings,
+            Box::new(|| IntakeStatus {
+                port: "/dev/meter".into(),
+                accepted: 7,
+                ..IntakeStatus::default()
+            }),
+            MeterFile::open(&path).0,
+            ServiceManager::from_environment(),
+            Gate::default(),
+            input_end,
+        )
+        .unwrap();
+        let keeper = std::thread::spawn(move || keeper.run(&taken));
+        let server = Server::start(Socket::bind(&socket).unwrap(), reader, messages.clone(), limits).unwrap();
+        Self {
+            messages,
+            server: Some(server),
+            keeper: Some(keeper),
+            socket,
+            folder,
+        }
+    }
+
+    fn arrive(&self, count: u64) {
+        for number in 0..count {
+            let telegram = telegram(number);
+            let arrived = AcceptedTelegram {
+                captured_at_us: clock::now_us(),
+                uptime_us: clock::uptime_us(),
+                telegram,
+            };
+            self.messages
+                .send(Message::Arrived(Arrived::Telegram(arrived)))
+                .unwrap();
+        }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.socket, PATIENCE).unwrap()
+    }
+
+    fn stranger(&self) -> UnixStream {
+        let stream = UnixStream::connect(&self.socket).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// A stranger that has been welcomed.
+    fn guest(&self) -> UnixStream {
+        let mut stream = self.stranger();
+        stream.write_all(&codec::hello(PROTOCOL_VERSION)).unwrap();
+        assert!(matches!(reply(&mut stream), Reply::Welcome { .. }));
+        stream
+    }
+
+    fn stop(mut self) -> tempfile::TempDir {
+        self.messages.send(Message::IntakeEnded).unwrap();
+        self.messages.send(Message::Stop).unwrap();
+        self.keeper.take().unwrap().join().unwrap().unwrap();
+        self.server.take().unwrap().stop();
+        self.folder
+    }
+}
+
+fn telegram(number: u64) -> Vec<u8> {
+    format!("/ISK5\\2M550T-1012\r\n\r\n1-0:1.8.1({number:06}.000*kWh)\r\n!ABCD\r\n").into_bytes()
+}
+
+fn quick() -> Limits {
+    Limits {
+        sessions: 32,
+        hello: Duration::from_millis(200),
+        frame: Duration::from_millis(200),
+        idle: PATIENCE,
+    }
+}
+
+fn reply(stream: &mut UnixStream) -> Reply {
+    let mut body = Vec::new();
+    assert!(
+        codec::read_frame(stream, &mut body).unwrap(),
+        "the session ended without a reply"
+    );
+    codec::decode(&body).unwrap()
+}
+
+fn send(stream: &mut UnixStream, request: &Request) {
+    let mut frame = Vec::new();
+    codec::encode(request, &mut frame).unwrap();
+    stream.write_all(&frame).unwrap();
+}
+
+/// Everything until the session ends; panics where it does not.
+fn rest(stream: &mut UnixStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => {}
+        // Ended while something of ours lay unread there.
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("the session did not end: {error}"),
+    }
+    bytes
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_consumer_reads_commits_and_goes_on_where_it_was() {
+    let bench = Bench::new(Limits::default());
+    bench.arrive(5);
+    let mut client = bench.client();
+    let opened = client.open("mqtt", Start::Oldest).unwrap();
+    assert_eq!(opened.cursor, 0);
+    let mut sequences = Vec::new();
+    while sequences.len() < 5 {
+        match client
+            .read(sequences.len() as u64 + 1, 1_000_000, PATIENCE)
+            .unwrap()
+        {
+            Batch::Records { records, head } => {
+                assert!(records.iter().all(|record| record.sequence <= head));
+                sequences.extend(records.iter().map(|record| record.sequence));
+            }
+            Batch::Idle { .. } => panic!("idle with telegrams under way"),
+        }
+    }
+    assert_eq!(sequences, [1, 2, 3, 4, 5]);
+    client.commit(3).unwrap();
+    let error = client.commit(6).unwrap_err();
+    assert_eq!(error.refusal(), Some(Refusal::Invalid), "{error}");
+    client
+        .commit(2)
+        .expect("going back changes nothing, and is no error");
+    drop(client);
+
+    let folder = bench.stop();
+    let bench = Bench::over(folder, Limits::default());
+    let mut client = bench.client();
+    let opened = client.open("mqtt", Start::Newest).unwrap();
+    assert_eq!(
+        (opened.cursor, opened.head),
+        (3, 5),
+        "durable, and not begun anew"
+    );
+    bench.stop();
+}
+
+#[test]
+fn a_read_waits_for_a_telegram_and_says_how_long_it_has_been_silent() {
+    let bench = Bench::new(Limits::default());
+    let mut client = bench.client();
+    assert_eq!(
+        client.read(1, 1000, Duration::ZERO).unwrap(),
+        Batch::Idle {
+            head: 0,
+            silence_ms: 0
+        }
+    );
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| client.read(1, 1000, PATIENCE));
+        bench.arrive(1);
+        match reading.join().unwrap().unwrap() {
+            Batch::Records { records, .. } => assert_eq!(records[0].telegram, telegram(0)),
+            Batch::Idle { .. } => panic!("the wait ended before the telegram came"),
+        }
+    });
+    match client.read(2, 1000, Duration::from_millis(300)).unwrap() {
+        Batch::Idle { head: 1, silence_ms } => assert!((300..20_000).contains(&silence_ms), "{silence_ms}"),
+        other => panic!("{other:?}"),
+    }
+    bench.stop();
+}
+
+#[test]
+fn garbage_ends_its_own_session_and_nothing_else() {
+    let bench = Bench::new(quick());
+    bench.arrive(1);
+    let mut good = bench.client();
+    good.open("mqtt", Start::Oldest).unwrap();
+
+    let mut http = bench.stranger();
+    http.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(
+        rest(&mut http).is_empty(),
+        "no word to who speaks another language"
+    );
+
+    let mut huge = bench.guest();
+    huge.write_all(&u32::MAX.to_le_bytes()).unwrap();
+    rest(&mut huge);
+
+    let mut nonsense = bench.guest();
+    nonsense.write_all(&[3, 0, 0, 0, 0xFF, 0xFF, 0xFF]).unwrap();
+    match reply(&mut nonsense) {
+        Reply::Refused {
+            refusal: Refusal::Invalid,
+            message,
+        } => {
+            assert!(message.contains("not a message of this protocol"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    rest(&mut nonsense);
+
+    good.commit(1).expect("the good session is as it was");
+    bench.stop();
+}
+
+#[test]
+fn another_version_is_refused_in_words() {
+    let bench = Bench::new(quick());
+    let mut stream = bench.stranger();
+    stream.write_all(&codec::hello(PROTOCOL_VERSION + 1)).unwrap();
+    match reply(&mut stream) {
+        Reply::Refused {
+            refusal: Refusal::Version,
+            message,
+        } => {
+            assert!(
+                message.contains("install capture and publisher of one release"),
+                "{message}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    rest(&mut stream);
+    bench.stop();
+}
+
+#[test]
+fn half_a_hello_and_half_a_frame_end_after_their_time() {
+    let bench = Bench::new(quick());
+    let mut shy = bench.stranger();
+    shy.write_all(b"P1QU").unwrap();
+    let mut half = bench.guest();
+    send(
+        &mut half,
+        &Request::Open {
+            consumer: "half".into(),
+            start: Start::Oldest,
+        },
+    );
+    assert!(matches!(reply(&mut half), Reply::Opened { .. }));
+    half.write_all(&[100, 0, 0, 0, 1, 2]).unwrap();
+    assert!(rest(&mut shy).is_empty());
+    assert!(rest(&mut half).is_empty());
+    let mut next = bench.client();
+    next.open("half", Start::Oldest)
+        .expect("its consumer is free again");
+    bench.stop();
+}
+
+#[test]
+fn a_reader_that_stops_reading_ends_itself_alone() {
+    let bench = Bench::new(quick());
+    bench.arrive(8000);
+    let mut good = bench.client();
+    until("all 8000 telegrams are durable", || {
+        (good.locate(i64::MAX).unwrap().head == 8000).then_some(())
+    });
+    let mut stuck = bench.guest();
+    send(
+        &mut stuck,
+        &Request::Open {
+            consumer: "stuck".into(),
+            start: Start::Oldest,
+        },
+    );
+    assert!(matches!(reply(&mut stuck), Reply::Opened { .. }));
+    // More replies than the socket's buffer takes, and none is read.
+    let mut requests = Vec::new();
+    let mut frame = Vec::new();
+    codec::encode(
+        &Request::Read {
+            from: 1,
+            max_bytes: u32::MAX,
+            wait_ms: 0,
+        },
+        &mut frame,
+    )
+    .unwrap();
+    for _ in 0..20 {
+        requests.extend_from_slice(&frame);
+    }
+    stuck.write_all(&requests).unwrap();
+    until("the stuck reader's consumer is free", || {
+        good.open("stuck", Start::Oldest).ok()
+    });
+    match good.read(1, 1000, Duration::ZERO).unwrap() {
+        Batch::Records { records, .. } => assert_eq!(records[0].sequence, 1),
+        other => panic!("{other:?}"),
+    }
+    let served = rest(&mut stuck).len();
+    assert!(
+        served < 20 * 256 * 1024,
+        "{served} bytes: all replies fitted, so nothing was tested"
+    );
+    bench.stop();
+}
+
+#[test]
+fn of_a_hundred_connections_as_many_are_served_as_may_be_and_the_others_are_told() {
+    let limits = Limits {
+        sessions: 32,
+        ..Limits::default()
+    };
+    let bench = Bench::new(limits);
+    let mut served = Vec::new();
+    let mut turned_away = 0;
+    for _ in 0..100 {
+        match Client::connect(&bench.socket, PATIENCE) {
+            Ok(client) => served.push(client),
+            Err(error) => {
+                assert_eq!(error.refusal(), Some(Refusal::Busy), "{error}");
+                assert!(
+                    error.to_string().contains("32 sessions are open already"),
+                    "{error}"
+                );
+                turned_away += 1;
+            }
+        }
+    }
+    assert_eq!((served.len(), turned_away), (32, 68));
+    for client in &mut served {
+        client.status().expect("who is served stays served");
+    }
+    served.truncate(31);
+    until("there is room again", || {
+        Client::connect(&bench.socket, PATIENCE).ok()
+    });
+    bench.stop();
+}
+
+#[test]
+fn a_consumer_belongs_to_one_session_until_that_ends() {
+    let bench = Bench::new(Limits::default());
+    let mut first = bench.client();
+    first.open("mqtt", Start::Oldest).unwrap();
+    first
+        .open("mqtt", Start::Oldest)
+        .expect("the same again is no second one");
+    let error = first.open("other", Start::Oldest).unwrap_err();
+    assert_eq!(error.refusal(), Some(Refusal::Invalid), "{error}");
+
+    let mut second = bench.client();
+    let error = second.open("mqtt", Start::Oldest).unwrap_err();
+    assert_eq!(error.refusal(), Some(Refusal::ConsumerInUse));
+    assert!(error.to_string().contains("consumer mqtt is in use"), "{error}");
+    let error = second.forget("mqtt").unwrap_err();
+    assert_eq!(error.refusal(), Some(Refusal::ConsumerInUse), "{error}");
+    let error = second.commit(0).unwrap_err();
+    assert_eq!(error.refusal(), Some(Refusal::NotOpen), "{error}");
+    let error = second.report(PublisherReport::default()).unwrap_err();
+    assert_eq!(error.refusal(), Some(Refusal::NotOpen), "{error}");
+
+    drop(first);
+    second
+        .open("mqtt", Start::Oldest)
+        .expect("free as soon as the first has gone");
+    bench.stop();
+}
+
+#[test]
+fn a_client_that_dies_while_it_waits_for_a_telegram_is_noticed() {
+    let bench = Bench::new(Limits::default());
+    let mut dying = bench.guest();
+    send(
+        &mut dying,
+        &Request::Open {
+            consumer: "mqtt".into(),
+            start: Start::Oldest,
+        },
+    );
+    assert!(matches!(reply(&mut dying), Reply::Opened { .. }));
+    send(
+        &mut dying,
+        &Request::Read {
+            from: 1,
+            max_bytes: 1000,
+            wait_ms: 60_000,
+        },
+    );
+    drop(dying);
+    // Within the time that an open waits for a hand-over: no second attempt is needed.
+    bench.client().open("mqtt", Start::Oldest).unwrap();
+    bench.stop();
+}
+
+#[test]
+fn forgetting_removes_a_consumer_and_says_whether_there_was_one() {
+    let bench = Bench::new(Limits::default());
+    bench.client().open("old", Start::Oldest).unwrap();
+    let mut client = bench.client();
+    let forgotten = until("its session has ended", || client.forget("old").ok());
+    assert!(forgotten);
+    assert!(!client.forget("old").unwrap());
+    assert!(client.status().unwrap().consumers.is_empty());
+    bench.stop();
+}
+
+#[test]
+fn an_impossible_name_is_refused_in_words() {
+    let bench = Bench::new(Limits::default());
+    let error = bench.client().open("", Start::Oldest).unwrap_err();
+    assert_eq!(error.refusal(), Some(Refusal::Invalid));
+    assert!(error.to_string().contains("name"), "{error}");
+    bench.stop();
+}
+
+#[test]
+fn the_status_tells_of_intake_queue_and_consumers() {
+    let bench = Bench::new(Limits::default());
+    bench.arrive(3);
+    let mut client = bench.client();
+    until("three telegrams are durable", || {
+        (client.locate(i64::MAX).unwrap().head == 3).then_some(())
+    });
+    client.open("mqtt", Start::Oldest).unwrap();
+    client.commit(2).unwrap();
+    client
+        .report(PublisherReport {
+            connection: "connected".into(),
+            ..PublisherReport::default()
+        })
+        .unwrap();
+    let status = client.status().unwrap();
+    assert_eq!(
+        (status.port.as_str(), status.accepted),
+        ("/dev/meter", 7),
+        "as intake says"
+    );
+    assert_eq!((status.tail, status.head), (1, 3));
+    assert_eq!(status.queue, client.queue());
+    let consumer = &status.consumers[0];
+    assert_eq!(
+        (consumer.name.as_str(), consumer.cursor, consumer.lag),
+        ("mqtt", 2, 1)
+    );
+    assert!(consumer.is_connected);
+    assert_eq!(consumer.report.as_ref().unwrap().connection, "connected");
+    assert_eq!(status.trouble, None);
+    bench.stop();
+}
+
+#[test]
+fn a_part_of_a_file_is_taken_once_and_only_behind_what_came_before_it() {
+    let bench = Bench::new(Limits::default());
+    let mut client = bench.client();
+    let part = |offset: u64, before: u8, after: u8| Append {
+        source: "a.txt".into(),
+        offset,
+        before: [before; 16],
+        after: [after; 16],
+        telegrams: (0..2)
+            .map(|number| Imported {
+                captured_at_us: 5,
+                silence_ms: 0,
+                telegram: telegram(offset + number),
+            })
+            .collect(),
+    };
+    let unfounded = client.append(part(2, 1, 2)).unwrap_err();
+    assert_eq!(unfounded.refusal(), Some(Refusal::Invalid), "{unfounded}");
+    let taken = client.append(part(0, 0, 1)).unwrap();
+    assert_eq!((taken.taken, taken.known), (2, 2));
+    let again = client.append(part(0, 0, 1)).unwrap();
+    assert_eq!((again.taken, again.known), (0, 2));
+    let next = client.append(part(2, 1, 2)).unwrap();
+    assert_eq!((next.taken, next.known), (2, 4));
+    assert_eq!(client.locate(i64::MAX).unwrap().head, 4);
+    let files = client.imports().unwrap();
+    assert_eq!(
+        (files.len(), files[0].telegrams, files[0].digest),
+        (1, 4, [2; 16])
+    );
+    bench.stop();
+}
+
+#[test]
+fn stopping_wakes_every_session_and_removes_the_socket_within_a_second() {
+    let bench = Bench::new(Limits::default());
+    let socket = bench.socket.clone();
+    let mut waiting = bench.client();
+    let idle = bench.client();
+    let elapsed = std::thread::scope(|scope| {
+        let reading = scope.spawn(move || waiting.read(1, 1000, Duration::from_secs(60)));
+        let started = Instant::now();
+        let _folder = bench.stop();
+        let elapsed = started.elapsed();
+        let error = reading.join().unwrap().unwrap_err();
+        assert!(matches!(error, ClientError::Broken { .. }), "{error}");
+        elapsed
+    });
+    assert!(elapsed < Duration::from_secs(1), "it took {elapsed:?}");
+    assert!(!socket.exists());
+    drop(idle);
+}
+
+#[test]
+fn who_cannot_connect_is_told_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = |path: &Path| Client::connect(path, PATIENCE).unwrap_err().to_string();
+    let missing = words(&folder.path().join("queue.sock"));
+    assert!(
+        missing.contains("there is no socket") && missing.contains("is capture running"),
+        "{missing}"
+    );
+    let stale = folder.path().join("stale.sock");
+    drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+    let words = words(&stale);
+    assert!(words.contains("nobody serves"), "{words}");
+}
