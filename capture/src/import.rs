@@ -10,23 +10,24 @@ pub mod source;
 pub mod taken;
 pub mod timing;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use shared::config::{Config, CrcPolicy};
 use shared::exit::Exit;
-use shared::wire::client::{Append, Client, ClientError};
+use shared::record::Record;
+use shared::wire::client::{Append, Batch, Client, ClientError};
 use shared::wire::{Digest, Imported, ImportedFile};
 
 use crate::clock;
 use crate::export::REQUEST_TIMEOUT;
 use crate::failure::Failure;
-use crate::queue::Queue;
+use crate::queue::{Queue, Salvage};
 use crate::{run, words};
 use chain::Chain;
-use source::Item;
+use source::{Entry, Item};
 use taken::Taken;
 use timing::Timing;
 
@@ -67,7 +68,11 @@ pub fn import(
     }
     let mut target = Target::open(config, append)?;
     let imported = files.iter().try_for_each(|file| {
-        let summary = import_file(&mut target, file, config.port.crc)?;
+        let feed = Feed::File {
+            path: file,
+            policy: config.port.crc,
+        };
+        let summary = import_feed(&mut target, &feed)?;
         // Nobody may be left to be told; the import goes on.
         let _ = writeln!(output, "{summary}");
         Ok(())
@@ -118,7 +123,54 @@ impl From<io::Error> for Interrupted {
     }
 }
 
-fn import_file(target: &mut Target, path: &Path, policy: CrcPolicy) -> Result<Summary, Failure> {
+/// Where entries come from: a file, or what is whole in a damaged database.
+enum Feed<'a> {
+    File {
+        path: &'a Path,
+        policy: CrcPolicy,
+    },
+    Damaged {
+        folder: &'a Path,
+        salvage: &'a Salvage,
+        /// Stretches of sequences, both ends included, that the queue holds as they are: not wanted.
+        held: &'a [(u64, u64)],
+    },
+}
+
+impl Feed<'_> {
+    fn path(&self) -> &Path {
+        match self {
+            Self::File { path, .. } => path,
+            Self::Damaged { folder, .. } => folder,
+        }
+    }
+
+    fn read<E: From<io::Error>>(&self, mut take: impl FnMut(Item) -> Result<(), E>) -> Result<(), E> {
+        match self {
+            Self::File { path, policy } => source::read(path, *policy, take),
+            Self::Damaged { salvage, held, .. } => {
+                for record in salvage.blocks().flatten() {
+                    let place = held.partition_point(|(_, last)| *last < record.sequence);
+                    if held
+                        .get(place)
+                        .is_some_and(|(first, _)| *first <= record.sequence)
+                    {
+                        continue;
+                    }
+                    take(Item::Telegram(Entry {
+                        stated_at_us: Some(record.captured_at_us),
+                        silence_ms: Some(record.silence_ms),
+                        telegram: record.telegram,
+                    }))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn import_feed(target: &mut Target, feed: &Feed<'_>) -> Result<Summary, Failure> {
+    let path = feed.path();
     let unreadable = |error: io::Error| Failure::failed(format!("reading {}: {error}", path.display()));
     let name = path
         .file_name()
@@ -138,7 +190,7 @@ fn import_file(target: &mut Target, path: &Path, policy: CrcPolicy) -> Result<Su
         .collect();
     let mut whole = Chain::default();
     let mut begun = Chain::default();
-    source::read(path, policy, |item| {
+    feed.read(|item| {
         match item {
             Item::Telegram(entry) => {
                 whole.push(entry.stated_at_us, &entry.telegram);
@@ -175,7 +227,7 @@ fn import_file(target: &mut Target, path: &Path, policy: CrcPolicy) -> Result<Su
     let mut bytes = 0;
     let mut chain = Chain::default();
     let mut progress = Progress::new(path, begun.telegrams, whole.telegrams);
-    let read = source::read(path, policy, |item| {
+    let read = feed.read(|item| {
         let Item::Telegram(entry) = item else {
             return Ok(());
         };
@@ -255,6 +307,21 @@ impl Target {
         match self {
             Self::Running(client) => Ok(client.imports()?),
             Self::Own { taken, .. } => Ok(taken.files()),
+        }
+    }
+
+    /// The next records of the queue from this sequence on; empty where there are none.
+    fn read(&mut self, from: u64) -> Result<Vec<Record>, Failure> {
+        match self {
+            Self::Running(client) => match client.read(from, READ_BYTES, Duration::ZERO)? {
+                Batch::Records { records, .. } => Ok(records),
+                Batch::Idle { .. } => Ok(Vec::new()),
+            },
+            Self::Own { queue, .. } => queue
+                .reader()
+                .read(from, READ_BYTES as usize)
+                .map(|batch| batch.records)
+                .map_err(|error| Failure::new(Exit::Storage, format!("cannot read the queue: {error}"))),
         }
     }
 
@@ -341,6 +408,8 @@ impl Progress {
     }
 }
 
+/// Records read at a time, in bytes of telegrams.
+const READ_BYTES: u32 = 256 * 1024;
 /// Telegrams of one part, in bytes: well within a frame.
 const PART_BYTES: usize = 256 * 1024;
 /// Telegrams of one part.
@@ -348,15 +417,62 @@ const PART_TELEGRAMS: usize = 500;
 /// Rejected stretches that are named; the rest is counted.
 const MAX_NAMED_REJECTED: u64 = 20;
 
-/// Brings back what is whole in a queue folder that could not be opened.
+#[cfg(test)]
+mod tests;
+
+/// Brings back what is whole in a database that could not be opened: what the queue does not hold any
+/// more is appended to it, under new sequences, with the times it had.
 ///
 /// # Errors
 ///
 /// Where nothing of it can be read, or the queue cannot take more.
 pub fn damaged(config: &Config, folder: &Path, append: bool, output: &mut dyn Write) -> Result<(), Failure> {
-    let _ = (config, append, output);
-    Err(Failure::failed(format!(
-        "{}: nothing to salvage",
-        folder.display()
-    )))
+    let salvage = Salvage::search(folder)
+        .map_err(|error| Failure::failed(format!("cannot read {}: {error}", folder.display())))?;
+    if salvage.is_empty() {
+        let words = format!("nothing that is whole was found in {}", folder.display());
+        return Err(Failure::failed(words));
+    }
+    let mut target = Target::open(config, append)?;
+    let held = held(&mut target, &salvage)?;
+    let feed = Feed::Damaged {
+        folder,
+        salvage: &salvage,
+        held: &held,
+    };
+    let imported = import_feed(&mut target, &feed);
+    target.close()?;
+    let held: u64 = held.iter().map(|(first, last)| last - first + 1).sum();
+    // Nobody may be left to be told.
+    let _ = writeln!(
+        output,
+        "{} whole telegrams found, {} of them are in the queue as they were\n{}",
+        words::number(salvage.records()),
+        words::number(held),
+        imported?
+    );
+    Ok(())
+}
+
+/// The stretches of the salvaged records that the queue holds under the same sequences, in order.
+fn held(target: &mut Target, salvage: &Salvage) -> Result<Vec<(u64, u64)>, Failure> {
+    let mut held: Vec<(u64, u64)> = Vec::new();
+    let mut kept: VecDeque<Record> = VecDeque::new();
+    let mut is_all_read = false;
+    for record in salvage.blocks().flatten() {
+        while kept.front().is_some_and(|kept| kept.sequence < record.sequence) {
+            kept.pop_front();
+        }
+        if kept.is_empty() && !is_all_read {
+            kept = target.read(record.sequence)?.into();
+            is_all_read = kept.is_empty();
+        }
+        if kept.front() == Some(&record) {
+            match held.last_mut() {
+                Some((_, last)) if *last + 1 == record.sequence => *last = record.sequence,
+                _ => held.push((record.sequence, record.sequence)),
+            }
+        }
+    }
+    Ok(held)
 }
