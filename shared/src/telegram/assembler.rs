@@ -190,7 +190,7 @@ impl Assembler {
             }
         }
         let is_line_start = self.is_line_start();
-        self.previous = byte;
+        let before = std::mem::replace(&mut self.previous, byte);
         self.buffer.push(byte);
         if let Some(candidate) = &mut self.candidate {
             let character = if candidate.is_seven_bit {
@@ -209,7 +209,7 @@ impl Assembler {
                         .candidate
                         .map(|candidate| candidate.register)
                         .unwrap_or_default();
-                    self.ending = Some(Ending::new(self.buffer.len() - 1, register));
+                    self.ending = Some(Ending::new(self.buffer.len() - 1, register, before == 0x8D));
                 }
                 b'/' => self.restart(false, found),
                 seven_bit::START => self.restart(true, found),
@@ -462,7 +462,11 @@ impl Assembler {
         self.examined += undecided.len() as u64;
         let certain = (0..undecided.len())
             .rev()
-            .find(|&at| undecided.get(at..).is_some_and(identification::is_certain_start))
+            .find(|&at| {
+                undecided.get(at..).is_some_and(|bytes| {
+                    identification::is_certain_start(bytes) && ending.fits(seven_bit::is_seven_bit(bytes))
+                })
+            })
             .map(|at| lowest + at);
         certain.or(self.candidate.map(|candidate| candidate.start))
     }
@@ -545,6 +549,7 @@ impl Assembler {
             start: candidate.start - frame.end,
             ..candidate
         });
+        self.searched = 0;
         self.ending = ending_behind.map(|ending| Ending {
             exclamation_mark: ending.exclamation_mark - frame.end,
             ..ending

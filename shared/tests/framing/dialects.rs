@@ -367,3 +367,11 @@ fn a_stream_that_broke_off_gives_no_telegram_that_was_not_whole() {
         }
     }
 }
+
+#[test]
+fn a_line_end_with_a_parity_bit_is_none_in_a_telegram_without() {
+    let stream = [b"xx/ABC5 \x8d!\r\n".as_slice(), &telegram(1)].concat();
+    for policy in [Auto, Off] {
+        assert_eq!(telegrams(&find_all(&stream, policy)), [telegram(1)]);
+    }
+}

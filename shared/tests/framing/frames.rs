@@ -147,3 +147,28 @@ fn a_frame_that_is_cut_by_the_end_of_the_stream_is_rejected() {
         );
     }
 }
+
+#[test]
+fn a_false_frame_that_ends_with_the_first_byte_of_a_telegram_costs_nothing_whatever_it_holds() {
+    // Endings inside the frame, directly before its end among them.
+    for inside in [
+        b"\r\n!\r\n".as_slice(),
+        b"\n!00",
+        b"!",
+        b"\n!1234\r\n",
+        b"/x\n!\r\n/\r\n",
+        b"\r\n!\r",
+    ] {
+        let mut length = 14 + 20 + inside.len() + 2 + 1;
+        length = length.max(31);
+        let head = [false_head(length as u16), noise(20, 8)].concat();
+        let stream = [&head, inside, b"\r\n", &telegram(1), &telegram(2)].concat();
+        let found = find_all(&stream, CrcPolicy::Auto);
+        assert_eq!(
+            checks(&found),
+            [Check::EncryptedFrame, Check::Arc, Check::Arc],
+            "{inside:?}: {found:?}"
+        );
+        assert_covers(&stream, &found);
+    }
+}

@@ -4,6 +4,7 @@
 //! * `dialects`: every form of a CRC line, of line ends and of parity, as a table.
 //! * `properties`: any chunking, any truncation, any flipped bit, any noise.
 //! * `frames`: encrypted frames, true and false ones, among telegrams and noise.
+//! * `fuzz`: a short run of the fuzz target.
 //! * `hostile`: bounds on memory and on the work done, shown by counting.
 
 #![allow(
@@ -16,6 +17,7 @@
 mod corpus;
 mod dialects;
 mod frames;
+mod fuzz;
 mod hostile;
 mod meter;
 mod properties;

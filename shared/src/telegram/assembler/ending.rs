@@ -33,14 +33,16 @@ pub(super) enum Step {
 }
 
 impl Ending {
-    pub(super) fn new(exclamation_mark: usize, register: u16) -> Self {
+    /// `follows_parity`: the line end before it has a parity bit, so that only a telegram with parity bits
+    /// can end here.
+    pub(super) fn new(exclamation_mark: usize, register: u16, follows_parity: bool) -> Self {
         Self {
             exclamation_mark,
             register,
             digits: 0,
             crc: 0,
             has_carriage_return: false,
-            has_plain_digits: true,
+            has_plain_digits: !follows_parity,
             has_even_digits: true,
         }
     }
@@ -100,7 +102,7 @@ mod tests {
             (b"/", IsNoEnd, 0),
         ];
         for (bytes, expected, crc) in table {
-            let mut ending = Ending::new(0, 0);
+            let mut ending = Ending::new(0, 0, false);
             let (last, before) = bytes.split_last().expect("no row is empty");
             assert!(
                 before.iter().all(|&byte| ending.step(byte) == GoesOn),
@@ -113,12 +115,13 @@ mod tests {
 
     #[test]
     fn digits_with_parity_bits_are_those_of_a_seven_bit_telegram_alone() {
-        let mut ending = Ending::new(0, 0);
+        let mut ending = Ending::new(0, 0, false);
         for digit in *b"1B04" {
             assert_eq!(ending.step(seven_bit::with_parity(digit)), Step::GoesOn);
         }
         assert_eq!(ending.crc, 0x1B04);
         assert!(ending.fits(true));
         assert!(!ending.fits(false));
+        assert!(!Ending::new(0, 0, true).fits(false) && Ending::new(0, 0, true).fits(true));
     }
 }
