@@ -132,6 +132,18 @@ pub fn disk_bytes(folder: &Path) -> u64 {
     own + inside
 }
 
+/// Makes a folder and those above it, durably: without its name above it a power cut takes the whole
+/// folder with it.
+///
+/// # Errors
+/// Where it cannot be made, or the folder above one that was made cannot be synced.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    fs::create_dir_all(&path)?;
+    missing.iter().filter_map(|folder| folder.parent()).try_for_each(sync_folder)
+}
+
 /// Makes the names in a folder durable.
 ///
 /// # Errors

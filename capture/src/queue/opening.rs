@@ -40,7 +40,7 @@ impl Queue {
     /// Where another process has it open, or the system refuses.
     pub fn open(options: &QueueOptions) -> Result<(Self, OpenReport), OpenError> {
         let layout = Layout::new(&options.path);
-        fs::create_dir_all(&options.path).map_err(system("making the queue's folder", &options.path))?;
+        layout::make_folder(&options.path).map_err(system("making the queue's folder", &options.path))?;
         let (mark_file, mark) = MarkFile::open(&layout.mark()).map_err(system("opening", &layout.mark()))?;
         if !mark_file.try_lock() {
             return Err(OpenError::Locked {
@@ -259,10 +259,12 @@ impl Queue {
                 cause: cause.clone(),
             })
             .collect();
-        if next > head + 1 && mark.next <= head + 1 {
+        // Those left out before were noted then; a second power cut in a row leaves out more.
+        let first_left_out = mark.next.max(head + 1);
+        if next > first_left_out {
             lost.push(Loss {
                 at_us,
-                first_sequence: head + 1,
+                first_sequence: first_left_out,
                 last_sequence: next - 1,
                 cause: "left out after a power cut, so that no sequence is given twice; no record is known to be missing"
                     .to_owned(),

@@ -196,7 +196,7 @@ impl Store {
             }
         }
         store.sync("opening")?;
-        super::layout::sync_folder(path).map_err(|error| from_io("opening", path, &error))?;
+        sync_files(path).map_err(|error| from_io("opening", path, &error))?;
         Ok(Opened {
             store,
             entries,
@@ -330,6 +330,15 @@ impl Store {
             Err(error) => Err(from_io(action, &self.path, &error)),
         }
     }
+}
+
+/// Makes durable what sled writes once, when opening, and leaves to the system: its settings (`conf`), without
+/// which it reads nothing of the rest, its snapshot, and the names of all its files.
+fn sync_files(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        File::open(entry?.path())?.sync_all()?;
+    }
+    super::layout::sync_folder(folder)
 }
 
 fn guarded<T>(
