@@ -141,7 +141,10 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     let path = std::path::absolute(path)?;
     let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     fs::create_dir_all(&path)?;
-    missing.iter().filter_map(|folder| folder.parent()).try_for_each(sync_folder)
+    missing
+        .iter()
+        .filter_map(|folder| folder.parent())
+        .try_for_each(sync_folder)
 }
 
 /// Makes the names in a folder durable.

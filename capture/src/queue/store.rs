@@ -10,6 +10,10 @@
 //! * On a damaged file it may return an error, panic, or open without some of the records. So every
 //!   call is guarded against panics, opening happens in a thread with a time limit, and every block is
 //!   read and checked when opening.
+//! * Opening, it writes a snapshot under a name ending in `.generating`, renames it, and syncs no folder.
+//!   Cut off in between it takes the unfinished one for its newest and refuses the database. So those are
+//!   removed before opening, and its files and their names are synced after. It also never syncs its
+//!   settings (`conf`), without which it reads nothing.
 //! * It gives the file's lock back a moment after it was dropped. So opening waits for it a little.
 //! * A leaf of its tree holds up to 17 values and must stay below a quarter of a segment to be kept in
 //!   the log: larger ones become files of their own. So merged blocks are kept small, see `merge`.
@@ -145,6 +149,7 @@ impl Store {
 
     fn open_and_read(path: &Path) -> Result<Opened, StoreError> {
         let failed = |error: sled::Error| from_sled("opening", path, &error);
+        remove_unfinished(path).map_err(|error| from_io("opening", path, &error))?;
         let database = Self::open_database(path)?;
         let merged = database.open_tree(MERGED).map_err(failed)?;
         let grouped = database.open_tree(GROUPED).map_err(failed)?;
@@ -330,6 +335,25 @@ impl Store {
             Err(error) => Err(from_io(action, &self.path, &error)),
         }
     }
+}
+
+/// Removes snapshots that sled was cut off from writing: it would take one for its newest, and refuse it. The
+/// one before and the log are whole, or it would have been renamed.
+fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "generating")
+        {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes durable what sled writes once, when opening, and leaves to the system: its settings (`conf`), without
