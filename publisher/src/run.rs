@@ -29,6 +29,8 @@ const EVENTS: usize = 256;
 const LAST_WORDS: Duration = Duration::from_millis(350);
 /// After that: for the goodbye and the last commit. Together with the above less than a second.
 const GOODBYE: Duration = Duration::from_millis(600);
+/// The service manager hears this often that the flow goes on; the flow is due every 10 s at the latest.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the publisher does not run.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +98,7 @@ impl Running {
     fn run(mut self) -> Result<Exit, RunError> {
         notify(&[NotifyState::Ready]);
         let mut orders = Vec::new();
+        let mut told_alive = Instant::now();
         loop {
             let due = self.started + self.flow.deadline();
             let event = match self
@@ -109,7 +112,8 @@ impl Running {
                 }
             };
             let is_finish = matches!(event, FlowEvent::Finish);
-            if matches!(event, FlowEvent::Tick) {
+            if told_alive.elapsed() >= ALIVE_INTERVAL {
+                told_alive = Instant::now();
                 notify(&[NotifyState::Watchdog]);
             }
             self.handle(event, &mut orders)?;
