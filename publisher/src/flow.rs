@@ -416,8 +416,11 @@ impl Flow {
                 let lag = self
                     .queue
                     .as_ref()
-                    .map_or(0, |queue| queue.head.saturating_sub(queue.committed));
-                tracing::info!("connected to {broker} ({version}); {}", words::waiting(lag));
+                    .map(|queue| queue.head.saturating_sub(queue.committed));
+                let waiting = lag
+                    .map(|lag| format!("; {}", words::waiting(lag)))
+                    .unwrap_or_default();
+                tracing::info!("connected to {broker} ({version}){waiting}");
                 self.report_connection(format!("connected to {broker} ({version})"));
                 self.deliver(
                     Event::Connected {
@@ -426,7 +429,7 @@ impl Flow {
                     },
                     orders,
                 );
-                if lag > 0 {
+                if lag.is_some_and(|lag| lag > 0) {
                     self.ask_for_the_head(orders);
                 }
             }

@@ -150,9 +150,9 @@ impl PublisherStatus {
             (0, _) => "none: everything is published".to_owned(),
             (lag, Some(age)) => {
                 let age = duration::in_words(Duration::from_secs(age.as_secs()));
-                format!("{} telegrams, the oldest {age} ago", grouped(lag))
+                format!("{}, the oldest {age} ago", telegrams(lag))
             }
-            (lag, None) => format!("{} telegrams", grouped(lag)),
+            (lag, None) => telegrams(lag),
         };
         line("lag", &lag);
         line("cursor", &format!("#{}", known.cursor));
@@ -174,6 +174,13 @@ impl PublisherStatus {
         }
         line("reported", &moment(report.at_us));
         text
+    }
+}
+
+fn telegrams(count: u64) -> String {
+    match count {
+        1 => "1 telegram".to_owned(),
+        _ => format!("{} telegrams", grouped(count)),
     }
 }
 

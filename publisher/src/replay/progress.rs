@@ -55,8 +55,9 @@ impl<W: Write> Progress<W> {
     }
 
     fn line(&self, done: u64, messages: u64, elapsed: Duration) -> String {
-        let all = (self.last + 1).saturating_sub(self.first).max(1);
         let telegrams = (done + 1).saturating_sub(self.first);
+        // The last interval may end beyond what was asked for.
+        let all = (self.last + 1).saturating_sub(self.first).max(telegrams).max(1);
         let percent = (telegrams.min(all) * 100) / all;
         let rate = (telegrams as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
         let left = all.saturating_sub(telegrams).checked_div(rate).unwrap_or(0);
@@ -81,6 +82,10 @@ impl<W: Write> Progress<W> {
     }
 
     pub(super) fn finished(&mut self, done: u64, counts: Counts) {
+        if done < self.first {
+            let _ = writeln!(self.out, "nothing was replayed");
+            return;
+        }
         let skipped = match counts.skipped {
             0 => String::new(),
             skipped => format!(", {} passed over", grouped(skipped)),
