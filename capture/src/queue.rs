@@ -132,10 +132,23 @@ impl Queue {
     /// # Errors
     /// Where it is too large, or too many wait already. The queue is as it was.
     pub fn append(&mut self, arrival: Arrival, telegram: &[u8]) -> Result<u64, AppendError> {
-        let silence_ms = self.last_arrival.silence_ms(arrival.uptime_us);
-        let sequence = self.push(arrival.captured_at_us, silence_ms, telegram, true)?;
-        self.last_arrival = LastArrival::Uptime(arrival.uptime_us);
-        Ok(sequence)
+        let (uptime_us, was_unflushed) = {
+            let mut view = self.shared.view();
+            let was_unflushed = std::mem::replace(&mut view.is_unflushed, true);
+            // Stamped before, appended after a reader was told of the silence: what it was told holds.
+            (arrival.uptime_us.max(view.told_silent_until_us), was_unflushed)
+        };
+        let silence_ms = self.last_arrival.silence_ms(uptime_us);
+        match self.push(arrival.captured_at_us, silence_ms, telegram, true) {
+            Ok(sequence) => {
+                self.last_arrival = LastArrival::Uptime(uptime_us);
+                Ok(sequence)
+            }
+            Err(error) => {
+                self.shared.view().is_unflushed = was_unflushed;
+                Err(error)
+            }
+        }
     }
 
     /// Takes a telegram from elsewhere, with the times it came with.

@@ -30,6 +30,9 @@ pub(super) struct View {
     pub(super) head: u64,
     pub(super) index: Index,
     pub(super) is_unflushed: bool,
+    /// Until when, by the clock that does not jump, some reader was told that nothing came: a publisher may
+    /// have closed an interval on that, so no record may say otherwise. In microseconds.
+    pub(super) told_silent_until_us: u64,
     /// Blocks that readers found damaged, and why; taken out of the queue by upkeep.
     pub(super) damaged: Vec<(Entry, String)>,
     /// Blocks are being replaced: the index and the database may disagree for a moment.
@@ -127,13 +130,15 @@ impl Reader {
         view.index.first().unwrap_or(view.head + 1)
     }
 
-    /// Milliseconds since the last telegram came: the next record's silence will be at least this. 0
-    /// while a telegram is on its way to the disk. `uptime_us` is the clock that does not jump.
+    /// Milliseconds since the last telegram came: the next record's silence will be at least this, also
+    /// where that telegram has come already and is on its way to the queue. 0 while one is on its way to
+    /// the disk. `uptime_us` is the clock that does not jump.
     pub fn silence_ms(&self, uptime_us: u64) -> u64 {
-        let view = self.shared.view();
+        let mut view = self.shared.view();
         if view.is_unflushed {
             0
         } else {
+            view.told_silent_until_us = view.told_silent_until_us.max(uptime_us);
             view.last_arrival.silence_ms(uptime_us)
         }
     }
