@@ -60,6 +60,7 @@ impl From<OpenError> for Failure {
             OpenError::System { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 ": run capture as the user that owns it, or give another queue.path"
             }
+            OpenError::Locked { .. } => ": is capture running on it already?",
             _ => "",
         };
         Self::new(exit, format!("cannot open the queue: {error}{hint}"))

@@ -26,7 +26,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use shared::wire::client::{Append, Appended};
-use shared::wire::{ConsumerStatus, MAX_FRAME_BYTES, Refusal, Reply, Request, Status};
+use shared::wire::{ConsumerStatus, Loss, MAX_FRAME_BYTES, Refusal, Reply, Request, Status};
 
 use crate::clock;
 use crate::import::part::{self, PartError};
@@ -34,6 +34,7 @@ use crate::import::taken::Taken;
 use crate::intake::{AcceptedTelegram, Arrived, IntakeStatus};
 use crate::meter::MeterFile;
 use crate::queue::{AppendError, Arrival, ConsumerError, FlushError, Queue};
+use crate::run;
 use crate::service_manager::ServiceManager;
 use consumers::Consumers;
 use trouble::{Losing, MeterSilence, Trouble};
@@ -123,6 +124,8 @@ pub struct Keeper {
     stop_by: Option<Instant>,
     trouble: Trouble,
     losing: Losing,
+    /// The losses that were there at the start or have been said since.
+    told_losses: Vec<Loss>,
     meter: MeterSilence,
 }
 
@@ -142,6 +145,7 @@ impl Keeper {
         input_end: SyncSender<InputEnd>,
     ) -> std::io::Result<Self> {
         let taken = Taken::open(&settings.imports_file, &mut queue.reader())?;
+        let told_losses = queue.status().losses;
         let meter = MeterSilence::new(settings.meter_timeout, clock::uptime_us());
         Ok(Self {
             queue,
@@ -163,6 +167,7 @@ impl Keeper {
             stop_by: None,
             trouble: Trouble::default(),
             losing: Losing::default(),
+            told_losses,
             meter,
         })
     }
@@ -308,7 +313,7 @@ impl Keeper {
         match self.queue.flush() {
             Ok(_) => {
                 self.unflushed_since = None;
-                self.trouble.over();
+                self.trouble_over();
                 if self.taken.is_unsettled() {
                     self.settle();
                 }
@@ -319,6 +324,19 @@ impl Keeper {
                 false
             }
         }
+    }
+
+    fn trouble_over(&mut self) {
+        if !self.trouble.over() {
+            return;
+        }
+        self.meter_file.retry();
+        // A queue that was opened anew may have found some of it missing.
+        let losses = self.queue.status().losses;
+        for loss in losses.iter().filter(|loss| !self.told_losses.contains(loss)) {
+            run::tell_loss(loss);
+        }
+        self.told_losses = losses;
     }
 
     fn settle(&mut self) {
@@ -339,7 +357,7 @@ impl Keeper {
                 self.losing.trimmed(done.lost_records);
                 if self.queue.buffered_bytes() == 0 {
                     self.unflushed_since = None;
-                    self.trouble.over();
+                    self.trouble_over();
                 }
             }
             Err(error) => {

@@ -10,7 +10,8 @@ use crate::queue::layout::replace_file;
 #[derive(Debug)]
 pub struct MeterFile {
     path: PathBuf,
-    is_failing: bool,
+    /// What could not be written yet.
+    unwritten: Option<Memory>,
 }
 
 impl MeterFile {
@@ -25,7 +26,7 @@ impl MeterFile {
         (
             Self {
                 path,
-                is_failing: false,
+                unwritten: None,
             },
             memory,
         )
@@ -36,12 +37,23 @@ impl MeterFile {
         let written = serde_json::to_vec(memory)
             .map_err(std::io::Error::from)
             .and_then(|bytes| replace_file(&self.path, &bytes));
-        let was_failing = std::mem::replace(&mut self.is_failing, written.is_err());
-        if let (Err(error), false) = (written, was_failing) {
-            tracing::warn!(
-                "what was learnt about the meter cannot be kept in {}: {error}",
-                self.path.display()
-            );
+        match written {
+            Ok(()) => self.unwritten = None,
+            Err(error) => {
+                if self.unwritten.replace(memory.clone()).is_none() {
+                    tracing::warn!(
+                        "what was learnt about the meter cannot be kept in {}: {error}",
+                        self.path.display()
+                    );
+                }
+            }
+        }
+    }
+
+    /// Tries again where something could not be written.
+    pub fn retry(&mut self) {
+        if let Some(memory) = self.unwritten.clone() {
+            self.keep(&memory);
         }
     }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use shared::config::{Config, PortAddress};
 use shared::exit::Exit;
+use shared::wire::Loss;
 
 use crate::failure::Failure;
 use crate::intake::{Arrived, Intake};
@@ -201,14 +202,17 @@ pub fn tell(report: &OpenReport) {
             words::number(report.restored_records)
         );
     }
-    for loss in &report.losses {
-        tracing::warn!(
-            "sequences {} to {} are missing: {}",
-            loss.first_sequence,
-            loss.last_sequence,
-            loss.cause
-        );
-    }
+    report.losses.iter().for_each(tell_loss);
+}
+
+/// Says what is missing.
+pub fn tell_loss(loss: &Loss) {
+    tracing::warn!(
+        "sequences {} to {} are missing: {}",
+        loss.first_sequence,
+        loss.last_sequence,
+        loss.cause
+    );
 }
 
 /// Hands on what intake accepts, in a thread of its own: the keeper listens to one channel alone.

@@ -303,3 +303,6 @@ fn time(at_us: i64) -> Option<String> {
         .ok()
         .map(|time| time.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,21 +16,21 @@ impl Trouble {
     /// Something could not be made durable.
     pub(super) fn begun(&mut self, error: &FlushError) {
         if self.current.is_none() {
-            tracing::error!(
-                "telegrams cannot be stored: {error}; they wait in memory, and storing is tried again"
-            );
+            tracing::error!("telegrams cannot be stored and wait in memory: {error}");
             self.current = Some((error.to_string(), Instant::now()));
         }
     }
 
-    /// Everything is durable.
-    pub(super) fn over(&mut self) {
-        if let Some((_, since)) = self.current.take() {
-            tracing::info!(
-                "telegrams are stored again, after {}",
-                words::duration(since.elapsed())
-            );
-        }
+    /// Everything is durable; whether that is news.
+    pub(super) fn over(&mut self) -> bool {
+        let Some((_, since)) = self.current.take() else {
+            return false;
+        };
+        tracing::info!(
+            "telegrams are stored again, after {}",
+            words::duration(since.elapsed())
+        );
+        true
     }
 
     pub(super) fn is_none(&self) -> bool {

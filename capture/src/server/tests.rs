@@ -573,3 +573,41 @@ fn who_cannot_connect_is_told_why() {
     let words = words(&stale);
     assert!(words.contains("nobody serves"), "{words}");
 }
+
+#[test]
+fn a_silence_that_was_told_is_a_silence_of_the_next_record() {
+    // The telegram is stamped, then a reader is told of a longer silence, then it comes to the queue.
+    let bench = Bench::new(Limits::default());
+    bench.arrive(1);
+    let mut client = bench.client();
+    until("the first is durable", || {
+        (client.locate(i64::MAX).unwrap().head == 1).then_some(())
+    });
+    let stamped_us = clock::uptime_us();
+    let told_ms = until("a silence is told", || {
+        match client.read(2, 1000, Duration::from_millis(200)).unwrap() {
+            Batch::Idle { silence_ms, .. } => (silence_ms > 100).then_some(silence_ms),
+            Batch::Records { .. } => panic!("nothing has come"),
+        }
+    });
+    let late = AcceptedTelegram {
+        captured_at_us: 0,
+        uptime_us: stamped_us,
+        telegram: telegram(1),
+    };
+    bench
+        .messages
+        .send(Message::Arrived(Arrived::Telegram(late)))
+        .unwrap();
+    match client.read(2, 1000, PATIENCE).unwrap() {
+        Batch::Records { records, .. } => {
+            let silence_ms = records[0].silence_ms;
+            assert!(
+                silence_ms >= told_ms,
+                "{silence_ms} ms in the record, {told_ms} ms were told"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    bench.stop();
+}
