@@ -150,7 +150,7 @@ enum Source {
     Socket(Client),
     Folder {
         /// Held open while it is read, so that no capture starts on it meanwhile.
-        queue: Queue,
+        queue: Box<Queue>,
         reader: Reader,
     },
 }
@@ -162,7 +162,10 @@ impl Source {
         }
         let queue = existing_queue(config)?;
         let reader = queue.reader();
-        Ok(Self::Folder { queue, reader })
+        Ok(Self::Folder {
+            queue: Box::new(queue),
+            reader,
+        })
     }
 
     fn head(&mut self) -> Result<u64, Failure> {

@@ -34,7 +34,7 @@ use timing::Timing;
 /// Where the telegrams go.
 enum Target {
     Running(Client),
-    Own { queue: Queue, taken: Taken },
+    Own { queue: Box<Queue>, taken: Taken },
 }
 
 /// Imports the files, into the running capture's queue with `append`, else into the one in `queue.path`,
@@ -300,7 +300,10 @@ impl Target {
         let taken = Taken::open(&path, &mut queue.reader()).map_err(|error| {
             Failure::new(Exit::Storage, format!("cannot read {}: {error}", path.display()))
         })?;
-        Ok(Self::Own { queue, taken })
+        Ok(Self::Own {
+            queue: Box::new(queue),
+            taken,
+        })
     }
 
     fn imports(&mut self) -> Result<Vec<ImportedFile>, Failure> {

@@ -1,6 +1,8 @@
 //! The protocol on capture's socket: its bytes are frozen, what is encoded is decoded again, and no input
 //! panics or makes it allocate.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 

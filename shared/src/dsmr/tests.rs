@@ -240,7 +240,9 @@ fn of_two_devices_read_at_the_same_time_the_lower_channel_is_the_live_one() {
         "0-3:24.1.0(007)",
         "0-3:24.2.1(200320181003W)(3*m3)",
     ]);
-    let live = parse(&bytes).live_device(DeviceKind::Water).map(|water| water.channel);
+    let live = parse(&bytes)
+        .live_device(DeviceKind::Water)
+        .map(|water| water.channel);
     assert_eq!(live, Some(2));
 }
 
