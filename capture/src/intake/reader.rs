@@ -383,7 +383,14 @@ impl Reader {
         let words = trouble.to_string();
         self.ledger.port_is(format!("waiting: {words}"));
         if self.trouble.as_ref() != Some(&words) {
-            warn!("{}: {words}. Trying again until it works", self.port.address);
+            let address = self.port.address.to_string();
+            // Most say which port it is.
+            let which = if words.contains(&address) {
+                String::new()
+            } else {
+                format!("{address}: ")
+            };
+            warn!("{which}{words} (it is tried again until it works)");
             self.trouble = Some(words);
         }
     }
@@ -412,9 +419,15 @@ impl Silence {
 /// The queue's thread is gone.
 struct NobodyTakes;
 
-/// Bytes for a log line: text as it is, everything else escaped.
+/// Bytes for a log line: text as it is, everything else as an escape.
 fn shown(bytes: &[u8]) -> String {
-    seven_bit::stripped(bytes).escape_ascii().to_string()
+    seven_bit::stripped(bytes)
+        .iter()
+        .map(|&byte| match byte {
+            b' '..=b'~' => char::from(byte).to_string(),
+            _ => byte.escape_ascii().to_string(),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -426,6 +439,14 @@ mod tests {
     use shared::config::{CrcPolicy, SerialSetting};
 
     use super::*;
+
+    #[test]
+    fn log_lines_show_text_as_it_is_and_no_control_characters() {
+        assert_eq!(
+            shown(b"/ISK5\\2M\x02\xab\r\n\x1b[2J"),
+            "/ISK5\\2M\\x02\\xab\\r\\n\\x1b[2J"
+        );
+    }
 
     #[test]
     fn a_connection_that_stands_and_says_nothing_is_made_anew_again_and_again() {

@@ -24,14 +24,16 @@
 //! inside it wins: a telegram with a valid CRC, or another whole head. Only text wins without a CRC.
 
 mod ending;
+mod frames;
 mod stretch;
 mod unfinished;
+mod verdict;
 mod x25;
 
 use std::collections::BTreeSet;
 
 pub use super::found::{Check, Found, Reason, Rejected, Telegram};
-use super::{crc16, encrypted_frame, identification, seven_bit};
+use super::{crc16, identification, seven_bit};
 use crate::config::CrcPolicy;
 use ending::{Ending, Step};
 use stretch::Stretches;
@@ -41,13 +43,6 @@ use x25::X25Meter;
 /// Largest telegram or encrypted frame, in bytes. The standard states none; a full text message makes
 /// more than 3 kB.
 pub const MAX_TELEGRAM_BYTES: usize = 16 * 1024;
-
-/// What is shorter is not believed to be a telegram inside a frame by being text alone: ciphertext holds
-/// short stretches of text, but none of this length.
-const MIN_CERTAIN_BYTES: usize = 64;
-
-/// How many meters are remembered as sending a CRC.
-const MAX_METERS: usize = 256;
 
 /// Everything found in bytes that are all there: a file, a test telegram.
 #[must_use]
@@ -305,198 +300,6 @@ impl Assembler {
         }
     }
 
-    /// Where the telegram that ends here begins, and how that is known; else where it began, if it did at
-    /// all, and why it is rejected.
-    fn judge(&mut self, ending: &Ending) -> Result<(usize, Check), Option<(usize, Reason)>> {
-        if ending.digits > 0 && self.policy != CrcPolicy::Off {
-            if let Some(proven) = self.proven_start(ending) {
-                return Ok(proven);
-            }
-            let start = self
-                .candidate
-                .map(|candidate| candidate.start)
-                .or_else(|| self.last_start(ending));
-            return Err(start.map(|start| (start, self.reason_of_wrong_crc(start, ending))));
-        }
-        let start = self.last_start(ending).ok_or(None)?;
-        if !self.fits_bound(start) {
-            return Err(Some((start, Reason::TooLong)));
-        }
-        if self.policy == CrcPolicy::Off {
-            return Ok((start, Check::None));
-        }
-        let telegram = self.buffer.get(start..).unwrap_or_default();
-        self.examined += telegram.len() as u64;
-        let reason = if self.policy == CrcPolicy::Required || self.has_sent_crc(telegram) {
-            Some(Reason::MissingCrc)
-        } else {
-            reason_of_damaged_text(telegram)
-        };
-        reason.map_or(Ok((start, Check::None)), |reason| Err(Some((start, reason))))
-    }
-
-    fn fits_bound(&self, start: usize) -> bool {
-        self.buffer.len() - start <= MAX_TELEGRAM_BYTES
-    }
-
-    fn reason_of_wrong_crc(&mut self, start: usize, ending: &Ending) -> Reason {
-        let telegram = self
-            .buffer
-            .get(start..=ending.exclamation_mark)
-            .unwrap_or_default();
-        self.examined += telegram.len() as u64;
-        let is_seven_bit = seven_bit::is_seven_bit(telegram);
-        let odd = telegram
-            .iter()
-            .filter(|byte| !seven_bit::has_even_parity(**byte))
-            .count();
-        if !self.fits_bound(start) {
-            Reason::TooLong
-        } else if is_seven_bit && odd > 0 {
-            Reason::WrongParity { characters: odd }
-        } else if ending.fits(is_seven_bit) {
-            let computed = crc16::ARC.of(seven_bit::stripped(telegram).iter().copied());
-            Reason::WrongCrc {
-                given: ending.crc,
-                computed,
-            }
-        } else {
-            Reason::MalformedCrc
-        }
-    }
-
-    fn has_sent_crc(&self, telegram: &[u8]) -> bool {
-        self.meters_with_crc.contains(&identification::key(telegram))
-    }
-
-    /// Where the telegram begins whose CRC is the one given, and which CRC that is.
-    fn proven_start(&mut self, ending: &Ending) -> Option<(usize, Check)> {
-        if ending.digits == 0 {
-            return None;
-        }
-        let by_arc = self
-            .candidate_by_arc(ending)
-            .or_else(|| self.start_by_crc(&crc16::ARC, ending));
-        if let Some(start) = by_arc.filter(|&start| self.fits_bound(start)) {
-            let key = identification::key(self.buffer.get(start..).unwrap_or_default());
-            return self.x25_meter.sent_arc(&key).then(|| {
-                self.remember(key);
-                (start, Check::Arc)
-            });
-        }
-        let start = self
-            .start_by_crc(&crc16::X25, ending)
-            .filter(|&start| self.fits_bound(start));
-        match (start, self.candidate) {
-            (Some(start), _) => {
-                let key = identification::key(self.buffer.get(start..).unwrap_or_default());
-                self.x25_meter.sent_x25(&key).then(|| {
-                    self.remember(key);
-                    (start, Check::X25)
-                })
-            }
-            (None, Some(candidate)) => {
-                let key = identification::key(self.buffer.get(candidate.start..).unwrap_or_default());
-                self.x25_meter.sent_neither(&key);
-                None
-            }
-            (None, None) => None,
-        }
-    }
-
-    fn candidate_by_arc(&mut self, ending: &Ending) -> Option<usize> {
-        let candidate = self.candidate?;
-        if ending.register != ending.crc || !ending.fits(candidate.is_seven_bit) {
-            return None;
-        }
-        let telegram = self.buffer.get(candidate.start..=ending.exclamation_mark)?;
-        self.examined += telegram.len() as u64;
-        let is_whole =
-            !candidate.is_seven_bit || telegram.iter().all(|byte| seven_bit::has_even_parity(*byte));
-        is_whole.then_some(candidate.start)
-    }
-
-    /// Runs the CRC given backwards over everything undecided.
-    fn start_by_crc(&mut self, crc: &crc16::Crc16, ending: &Ending) -> Option<usize> {
-        let undecided = self.buffer.get(self.searched..=ending.exclamation_mark)?;
-        for is_seven_bit in [false, true] {
-            if !ending.fits(is_seven_bit) {
-                continue;
-            }
-            let mut register = crc.register_of(ending.crc);
-            for (at, &byte) in undecided.iter().enumerate().rev() {
-                if is_seven_bit && !seven_bit::has_even_parity(byte) {
-                    break;
-                }
-                self.examined += 1;
-                let character = if is_seven_bit {
-                    seven_bit::without_parity(byte)
-                } else {
-                    byte
-                };
-                register = crc.backwards(register, character);
-                let is_start = byte == if is_seven_bit { seven_bit::START } else { b'/' };
-                let start = self.searched + at;
-                if is_start
-                    && register == crc.start()
-                    && (self.candidate.is_some_and(|candidate| candidate.start == start)
-                        || identification::looks_like_start(undecided.get(at..).unwrap_or_default()))
-                {
-                    return Some(start);
-                }
-            }
-        }
-        None
-    }
-
-    /// Where the telegram begins by its looks: at the last certain identification line, else where a line
-    /// began with `/`.
-    fn last_start(&mut self, ending: &Ending) -> Option<usize> {
-        let lowest = self
-            .candidate
-            .map_or(self.searched, |candidate| candidate.start + 1);
-        let undecided = self
-            .buffer
-            .get(lowest..ending.exclamation_mark)
-            .unwrap_or_default();
-        self.examined += undecided.len() as u64;
-        let certain = (0..undecided.len())
-            .rev()
-            .find(|&at| {
-                undecided.get(at..).is_some_and(|bytes| {
-                    identification::is_certain_start(bytes) && ending.fits(seven_bit::is_seven_bit(bytes))
-                })
-            })
-            .map(|at| lowest + at);
-        certain.or(self.candidate.map(|candidate| candidate.start))
-    }
-
-    /// A telegram without CRC inside a pending frame: it must begin with a certain identification line and
-    /// be text throughout, which a stretch of ciphertext is not.
-    fn certain_text_start(&mut self, ending: &Ending) -> Option<(usize, Check)> {
-        if ending.digits > 0 && self.policy != CrcPolicy::Off {
-            return None;
-        }
-        let start = self.last_start(ending)?;
-        let telegram = self.buffer.get(start..)?;
-        self.examined += telegram.len() as u64;
-        let is_certain = telegram.len() >= MIN_CERTAIN_BYTES
-            && identification::is_certain_start(telegram)
-            && seven_bit::stripped(telegram)
-                .iter()
-                .all(|&byte| identification::is_text(byte))
-            && reason_of_damaged_text(telegram).is_none();
-        let is_taken =
-            self.policy == CrcPolicy::Off || self.policy == CrcPolicy::Auto && !self.has_sent_crc(telegram);
-        (is_certain && is_taken && self.fits_bound(start)).then_some((start, Check::None))
-    }
-
-    fn remember(&mut self, key: Vec<u8>) {
-        if self.meters_with_crc.len() < MAX_METERS {
-            self.meters_with_crc.insert(key);
-        }
-    }
-
     /// The buffer from `start` on is a telegram.
     fn accept(&mut self, start: usize, check: Check, found: &mut Vec<Found>) {
         self.discard(start, None, found);
@@ -513,98 +316,6 @@ impl Assembler {
         self.frame = None;
         self.searched = 0;
         self.previous = b'\n';
-    }
-
-    /// Hands the frame out, and gives by how much offsets in the buffer have become smaller.
-    fn release_frame(&mut self, found: &mut Vec<Found>) -> usize {
-        let Some(frame) = self.frame.take() else { return 0 };
-        let behind = self.candidate.filter(|candidate| candidate.start >= frame.end);
-        let ending_behind = self
-            .ending
-            .take()
-            .filter(|ending| ending.exclamation_mark >= frame.end);
-        self.candidate = self.candidate.filter(|candidate| candidate.start < frame.start);
-        self.discard(frame.start, None, found);
-        self.stretches.close(found);
-        let length = frame.end - frame.start;
-        let bytes: Vec<u8> = self.buffer.drain(..length).collect();
-        let position = self.stretches.position();
-        self.stretches.skip(length);
-        // One byte is too little to wait for. Should a telegram or a frame begin with it, it is found all
-        // the same, and this byte is in both.
-        let last = bytes.last().copied().unwrap_or_default();
-        if self.buffer.is_empty() {
-            self.previous = b'\n';
-            if matches!(last, 0xDB | b'/' | seven_bit::START) {
-                self.buffer.push(last);
-                self.stretches.look_again_at_last_byte();
-            }
-        }
-        found.push(Found::Telegram(Telegram {
-            position,
-            bytes,
-            check: Check::EncryptedFrame,
-        }));
-        self.candidate = behind.map(|candidate| Candidate {
-            start: candidate.start - frame.end,
-            ..candidate
-        });
-        self.searched = 0;
-        self.ending = ending_behind.map(|ending| Ending {
-            exclamation_mark: ending.exclamation_mark - frame.end,
-            ..ending
-        });
-        frame.end
-    }
-
-    /// Looks whether a frame begins or ends with the byte that has just come.
-    fn watch_frames(&mut self, byte: u8, found: &mut Vec<Found>) {
-        if byte == 0x30 {
-            let start = self.buffer.len().saturating_sub(encrypted_frame::HEAD_BYTES);
-            let length = self.buffer.get(start..).and_then(encrypted_frame::frame_bytes);
-            if let Some(length) = length {
-                self.begin_frame(start, length, found);
-            }
-        }
-        let Some(frame) = &mut self.frame else { return };
-        let from = match &mut frame.held_for {
-            Some(unfinished) => {
-                if unfinished.goes_on(&self.buffer) {
-                    return;
-                }
-                unfinished.start() + 1
-            }
-            None if self.buffer.len() < frame.end => return,
-            None => self
-                .candidate
-                .map_or(frame.start, |candidate| candidate.start.min(frame.start)),
-        };
-        let (unfinished, examined) = Unfinished::find(&self.buffer, from);
-        self.examined += examined;
-        frame.held_for = unfinished.filter(|unfinished| unfinished.start() < frame.end);
-        if frame.held_for.is_none() {
-            self.release_frame(found);
-        }
-    }
-
-    /// A whole head ends with the last byte of the buffer.
-    fn begin_frame(&mut self, start: usize, length: usize, found: &mut Vec<Found>) {
-        let mut start = start;
-        match self.frame {
-            Some(frame) if frame.held_for.is_some() && start >= frame.end => {
-                start -= self.release_frame(found)
-            }
-            Some(_) => start -= self.discard(start, None, found),
-            None => {}
-        }
-        if self.candidate.is_none() {
-            start -= self.discard(start, None, found);
-        }
-        self.frame = Some(Frame {
-            start,
-            end: start + length,
-            held_for: None,
-        });
     }
 
     /// Gives up what has become too long to be decided.
@@ -706,28 +417,4 @@ fn longest_stretch_bytes(reason: Reason) -> u64 {
         Reason::TooLong => 64 * MAX_TELEGRAM_BYTES as u64,
         _ => MAX_TELEGRAM_BYTES as u64,
     }
-}
-
-/// What shows without a CRC that a telegram is damaged.
-fn reason_of_damaged_text(telegram: &[u8]) -> Option<Reason> {
-    if seven_bit::is_seven_bit(telegram) {
-        let characters = telegram
-            .iter()
-            .filter(|byte| !seven_bit::has_even_parity(**byte))
-            .count();
-        if characters > 0 {
-            return Some(Reason::WrongParity { characters });
-        }
-    }
-    let characters = seven_bit::stripped(telegram);
-    let first_line = characters
-        .iter()
-        .take_while(|byte| !identification::is_line_end(**byte))
-        .count();
-    let (offset, &byte) = characters
-        .iter()
-        .enumerate()
-        .skip(first_line)
-        .find(|(_, byte)| !identification::is_text(**byte))?;
-    Some(Reason::NotText { byte, offset })
 }

@@ -6,7 +6,7 @@
 //! most cases: two letters must follow a `/` at its very end, or three a `/` in its last
 //! [`MAX_IDENTIFICATION_BYTES`].
 
-use super::{encrypted_frame, identification, seven_bit};
+use crate::telegram::{encrypted_frame, identification, seven_bit};
 
 /// How far from its `/` the line end of an identification line is looked for. Beyond it only text counts.
 const MAX_IDENTIFICATION_BYTES: usize = 40;
