@@ -6,6 +6,8 @@
 //!   mark                    high-water mark, ceiling and copies of the cursors, see `mark`
 //!   losses                  what was lost, one JSON object a line, see `losses`
 //!   ballast                 room to work in when the disk is full
+//!   meter.json              what was learnt about the meter and its line, see `crate::meter`
+//!   imports.json            how far files have been imported, see `crate::import::taken`
 //!   sled/                   the database: blocks and cursors
 //!   sled-new/, sled-old/    while the database is being rebuilt, see `rebuild`
 //!   damaged-<time>/         databases that could not be opened, the newest two
