@@ -278,8 +278,7 @@ impl Assembler {
                 }
                 // The `!` is a byte of the frame like any other.
                 None => {
-                    self.searched = ending.exclamation_mark + 1;
-                    self.candidate = None;
+
                     return;
                 }
             }
