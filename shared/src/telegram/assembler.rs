@@ -278,7 +278,8 @@ impl Assembler {
                 }
                 // The `!` is a byte of the frame like any other.
                 None => {
-
+                    self.searched = ending.exclamation_mark + 1;
+                    self.candidate = None;
                     return;
                 }
             }
