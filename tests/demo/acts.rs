@@ -44,7 +44,8 @@ pub(crate) fn perform(options: &Options, screen: &mut Screen) -> anyhow::Result<
         stage,
         ledger: Ledger::default(),
         messages: 0,
-        most_waiting: 1,
+        // What an outage and the pause before the next attempt will pile up, so that the bar has a scale.
+        most_waiting: u64::from(options.rate) * (options.outage + 10),
         last_shown: None,
         is_interrupted,
     };
@@ -87,8 +88,8 @@ struct Play<'a> {
     /// Messages of the subscriber that have been looked at.
     messages: usize,
     most_waiting: u64,
-    /// When a reading was last shown.
-    last_shown: Option<Instant>,
+    /// When a reading was last shown, and which.
+    last_shown: Option<(Instant, u64)>,
     is_interrupted: Arc<AtomicBool>,
 }
 
@@ -186,7 +187,15 @@ impl Play<'_> {
                 return Ok(false);
             }
             let numbers = self.look()?;
-            self.show(numbers, "");
+            let is_away = numbers.received < numbers.stored && self.stage.proxy.connections() == 0;
+            self.show(
+                numbers,
+                if is_away {
+                    "the publisher pauses before it tries again"
+                } else {
+                    ""
+                },
+            );
             if numbers.received >= numbers.stored && numbers.stored >= numbers.sent {
                 return Ok(true);
             }
@@ -227,13 +236,13 @@ impl Play<'_> {
                 self.screen.say(&line);
             }
         }
-        let is_time = self
-            .last_shown
-            .is_none_or(|last| last.elapsed() > Duration::from_millis(1_500));
-        if let Some((sequence, reading)) = self.ledger.readings().last().filter(|_| is_time) {
+        let (at, shown) = self.last_shown.unzip();
+        let is_time = at.is_none_or(|at| at.elapsed() > Duration::from_millis(1_500));
+        let last = self.ledger.readings().last();
+        if let Some((sequence, reading)) = last.filter(|(sequence, _)| is_time && Some(*sequence) != shown) {
             let line = describe(*sequence, reading);
+            self.last_shown = Some((Instant::now(), *sequence));
             self.screen.say(&line);
-            self.last_shown = Some(Instant::now());
         }
         self.numbers()
     }
@@ -248,7 +257,7 @@ impl Play<'_> {
         self.most_waiting = self.most_waiting.max(waiting);
         let bar = self
             .screen
-            .paint(Look::Waiting, &bar(waiting, self.most_waiting.max(20), BAR_CELLS));
+            .paint(Look::Waiting, &bar(waiting, self.most_waiting, BAR_CELLS));
         let note = self.screen.paint(Look::Dim, note);
         let line = format!(
             "sent {sent:>5}  stored {stored:>5}  received {received:>5}  waiting {waiting:>4} {bar} {note}"

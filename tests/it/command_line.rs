@@ -368,7 +368,10 @@ fn a_file_is_taken_in_once_and_capture_ends_when_all_is_durable() {
 fn status_tells_of_both_programs_what_is_so() {
     let mut house = Installation::new(46);
     house.configure(0, "", "");
-    assert_eq!(house.publisher(&["status"]).code, Some(1), "nothing runs");
+    assert!(
+        matches!(house.publisher(&["status"]).code, Some(1 | 75)),
+        "nothing runs"
+    );
     let _capture = house.start_capture();
     house.send(30);
     house.wait_for_head(30);

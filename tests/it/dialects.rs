@@ -209,14 +209,7 @@ fn in_a_daylight_saving_night_no_interval_merges_and_none_vanishes() {
         house.send(4 * 360);
         let count = house.sent.len() as u64;
         house.wait_for_reading(count - 1, SOON);
-        let summaries = house.subscriber.wait_for("four summaries", SOON, |_| {
-            let summaries = house.received("summary");
-            if summaries.len() >= 4 {
-                Ok(summaries)
-            } else {
-                Err(format!("{}", summaries.len()))
-            }
-        });
+        let summaries = house.wait_for_received("summary", |summaries| summaries.len() >= 4);
         let mut by_hour: BTreeMap<String, u64> = BTreeMap::new();
         for telegram in &house.sent[..house.sent.len() - 1] {
             *by_hour

@@ -16,7 +16,7 @@ use tests::meter::{Meter, PtyMeter};
 use tests::process::{Process, Ran};
 use tests::programs;
 use tests::proxy::Proxy;
-use tests::subscriber::Subscriber;
+use tests::subscriber::{Received, Subscriber};
 
 pub(crate) const TOPIC: &str = "energy/smartmeter";
 
@@ -226,22 +226,38 @@ impl Installation {
 
     /// Payloads of a topic below [`TOPIC`], in the order in which they came.
     pub(crate) fn received(&self, below: &str) -> Vec<Value> {
-        let topic = format!("{TOPIC}/{below}");
+        payloads(&self.subscriber.messages(), below)
+    }
+
+    /// The same, as soon as they are as wanted.
+    pub(crate) fn wait_for_received(&self, below: &str, is_wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         self.subscriber
-            .messages()
-            .iter()
-            .filter(|message| message.topic == topic)
-            .map(|message| {
-                serde_json::from_slice(&message.payload)
-                    .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&message.payload).into_owned()))
+            .wait_for(&format!("messages of {TOPIC}/{below}"), SOON, |messages| {
+                let payloads = payloads(messages, below);
+                if is_wanted(&payloads) {
+                    Ok(payloads)
+                } else {
+                    Err(format!("{payloads:?}"))
+                }
             })
-            .collect()
     }
 
     /// The truth about the telegrams sent.
     pub(crate) fn truths(&self) -> impl Iterator<Item = &Truth> {
         self.sent.iter().map(|telegram| &telegram.truth)
     }
+}
+
+fn payloads(messages: &[Received], below: &str) -> Vec<Value> {
+    let topic = format!("{TOPIC}/{below}");
+    messages
+        .iter()
+        .filter(|message| message.topic == topic)
+        .map(|message| {
+            serde_json::from_slice(&message.payload)
+                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&message.payload).into_owned()))
+        })
+        .collect()
 }
 
 /// Panics where a reading is not exactly what the household produced for it: by the telegram's own time,
