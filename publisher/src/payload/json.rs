@@ -79,20 +79,39 @@ impl<'b> ObjectWriter<'b> {
 /// A JSON string.
 pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    for &byte in text.as_bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..0x20 => {
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xF)]]);
-            }
-            _ => out.push(byte),
+    let mut rest = text.as_bytes();
+    // In one go up to the next character that must be escaped, which is nearly always the end.
+    while let Some(at) = rest
+        .iter()
+        .position(|&byte| matches!(byte, 0..0x20 | b'"' | b'\\'))
+    {
+        let (plain, escaped) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        if let Some((&byte, after)) = escaped.split_first() {
+            push_escaped(out, byte);
+            rest = after;
         }
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
 }
 
-const HEX: [u8; 16] = *b"0123456789abcdef";
+fn push_escaped(out: &mut Vec<u8>, byte: u8) {
+    match byte {
+        b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+        _ => {
+            let digit = |value: u8| {
+                if value < 10 {
+                    b'0' + value
+                } else {
+                    b'a' + value - 10
+                }
+            };
+            out.extend_from_slice(b"\\u00");
+            out.extend_from_slice(&[digit(byte >> 4), digit(byte & 0xF)]);
+        }
+    }
+}
 
 /// The number with all its digits but zeros that say nothing: none leading, none trailing in a fraction.
 fn push_number(out: &mut Vec<u8>, number: Decimal) {

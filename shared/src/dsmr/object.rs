@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 use super::Text;
 use super::text::{latin1, trim};
 
@@ -97,63 +99,40 @@ pub(super) enum Piece<'t> {
     Object(&'t [u8], &'t [u8]),
     /// A line that is none.
     Line(&'t [u8]),
+    /// The line that begins with `!` and ends the telegram: what stands behind the `!`.
+    End(&'t [u8]),
 }
 
-/// The telegram's three parts.
-pub(super) struct Parts<'t> {
-    /// The identification line without `/`.
-    pub(super) identification: &'t [u8],
-    /// Everything between.
-    pub(super) body: &'t [u8],
-    /// What stands behind the `!`; none where there is no such line.
-    pub(super) crc: Option<&'t [u8]>,
-}
-
-/// Takes a telegram apart at its first line and at the line that begins with `!`.
-pub(super) fn parts(telegram: &[u8]) -> Parts<'_> {
-    let (identification, body) = match telegram.strip_prefix(b"/") {
+/// The identification line without `/`, and everything after it.
+pub(super) fn identification(telegram: &[u8]) -> (&[u8], &[u8]) {
+    match telegram.strip_prefix(b"/") {
         Some(text) => split_line(text),
-        None => (&telegram[..0], telegram),
-    };
-    let mut rest = body;
-    while !rest.is_empty() {
-        if let Some(end) = rest.strip_prefix(b"!") {
-            let body = body.get(..body.len() - rest.len()).unwrap_or_default();
-            return Parts {
-                identification,
-                body,
-                crc: Some(trim(split_line(end).0)),
-            };
-        }
-        rest = split_line(rest).1;
-    }
-    Parts {
-        identification,
-        body,
-        crc: None,
+        None => telegram.split_at(0),
     }
 }
 
-/// The pieces of a telegram's body, blank lines left out.
+/// The pieces of what comes after the identification line, blank lines left out, up to the telegram's end.
 pub(super) fn pieces(body: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     let mut rest = body;
     std::iter::from_fn(move || {
         loop {
-            if rest.is_empty() {
-                return None;
-            }
             let start = rest;
             let (line, after) = split_line(rest);
             rest = after;
-            if trim(line).is_empty() {
-                continue;
+            match line.first() {
+                None if start.is_empty() => return None,
+                None => continue,
+                Some(b'!') => {
+                    rest = b"";
+                    return Some(Piece::End(trim(line.get(1..).unwrap_or_default())));
+                }
+                Some(_) => {}
             }
-            let Some(bracket) = line.iter().position(|&byte| byte == b'(') else {
-                return Some(Piece::Line(line));
+            let bracket = match line.iter().position(|&byte| byte == b'(') {
+                Some(bracket) if bracket > 0 => bracket,
+                _ if trim(line).is_empty() => continue,
+                _ => return Some(Piece::Line(line)),
             };
-            if bracket == 0 {
-                return Some(Piece::Line(line));
-            }
             let mut end = line.len();
             while rest.first() == Some(&b'(') {
                 let (continuation, after) = split_line(rest);
@@ -168,12 +147,12 @@ pub(super) fn pieces(body: &[u8]) -> impl Iterator<Item = Piece<'_>> {
 
 /// A line without its end, and what comes after it.
 fn split_line(text: &[u8]) -> (&[u8], &[u8]) {
-    let (line, rest) = match text.iter().position(|&byte| byte == b'\n') {
+    let (line, rest) = match memchr(b'\n', text) {
         Some(end) => (
             text.get(..end).unwrap_or_default(),
             text.get(end + 1..).unwrap_or_default(),
         ),
-        None => (text, &text[text.len()..]),
+        None => text.split_at(text.len()),
     };
     (line.strip_suffix(b"\r").unwrap_or(line), rest)
 }
@@ -221,9 +200,9 @@ mod tests {
 
     #[test]
     fn an_exclamation_mark_ends_the_telegram_only_at_the_start_of_a_line() {
-        let parts = parts(b"/id\r\n\r\na(wow!)\r\n!12AB\r\nrest");
-        assert_eq!(parts.identification, b"id");
-        assert_eq!(parts.body, b"\r\na(wow!)\r\n");
-        assert_eq!(parts.crc, Some(&b"12AB"[..]));
+        let (id, body) = identification(b"/id\r\n\r\na(wow!)\r\n!12AB\r\nrest");
+        assert_eq!(id, b"id");
+        let found: Vec<_> = pieces(body).collect();
+        assert_eq!(found, [Piece::Object(b"a", b"(wow!)"), Piece::End(b"12AB")]);
     }
 }

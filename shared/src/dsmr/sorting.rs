@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use super::device::{DEVICE_FIELDS, DeviceField, device};
 use super::history::{demand_peaks, power_failures};
 use super::obis::{Obis, without_suffix};
-use super::object::{Object, Piece, bracketed, groups, is_blank, parts, pieces, single};
+use super::object::{Object, Piece, bracketed, groups, identification, is_blank, pieces, single};
 use super::quantity::{QUANTITIES, Quantity};
 use super::text::{latin1, message, trim};
 use super::time::moment;
@@ -19,17 +19,19 @@ use super::{Readings, Text};
 
 /// Reads a telegram of which all eight bits of a byte count.
 pub(super) fn read(telegram: &[u8]) -> Readings<'_> {
-    let parts = parts(telegram);
+    let (identification, body) = identification(telegram);
+    let mut crc = None;
     let mut sorted = Sorted::new();
     let mut not_understood = Vec::new();
-    for piece in pieces(parts.body) {
+    for piece in pieces(body) {
         match piece {
             Piece::Object(name, contents) => sorted.put(name, contents),
             Piece::Line(line) => not_understood.push(latin1(line)),
+            Piece::End(end) => crc = four_hex_digits(end),
         }
     }
     let mut readings = Readings {
-        identification: latin1(parts.identification),
+        identification: latin1(identification),
         version: sorted
             .text(Place::Version)
             .or_else(|| sorted.text(Place::BelgianVersion)),
@@ -39,7 +41,7 @@ pub(super) fn read(telegram: &[u8]) -> Readings<'_> {
             .or_else(|| sorted.text(Place::OtherEquipmentId)),
         tariff: sorted.text(Place::Tariff),
         message_code: sorted.text(Place::MessageCode),
-        crc: parts.crc.and_then(four_hex_digits),
+        crc,
         not_understood,
         ..Readings::default()
     };
@@ -182,66 +184,73 @@ impl Place {
 }
 
 /// A data object in the telegram's bytes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Found<'t> {
     name: &'t [u8],
     contents: &'t [u8],
-    /// Its place in the telegram's order.
-    number: usize,
+    /// Nothing of it is left to hand on: a field says it in full, or the same reference came again.
+    is_done: bool,
 }
 
-/// The objects of a telegram, each in its place.
+/// The objects of a telegram, in its order, and which of them is in which place.
 pub(super) struct Sorted<'t> {
-    places: [Option<Found<'t>>; PLACES],
-    without_place: Vec<Found<'t>>,
-    count: usize,
+    objects: Vec<Found<'t>>,
+    places: [Option<usize>; PLACES],
 }
 
 impl<'t> Sorted<'t> {
     fn new() -> Self {
         Self {
+            objects: Vec::with_capacity(USUAL_OBJECTS),
             places: [None; PLACES],
-            without_place: Vec::new(),
-            count: 0,
         }
     }
 
     fn put(&mut self, name: &'t [u8], contents: &'t [u8]) {
-        self.count += 1;
-        let mut object = Found {
-            name: without_suffix(trim(name)),
+        let name = without_suffix(trim(name));
+        let index = self.objects.len();
+        self.objects.push(Found {
+            name,
             contents,
-            number: self.count,
-        };
-        let place = Place::of(object.name).and_then(|place| self.places.get_mut(place.index()));
-        let Some(place) = place else {
-            self.without_place.push(object);
+            is_done: false,
+        });
+        let Some(place) = Place::of(name).and_then(|place| self.places.get_mut(place.index())) else {
             return;
         };
-        if let Some(present) = place.as_mut().filter(|present| present.name != object.name) {
-            // Two references that mean the same: the one that the standard prints has the place.
-            if present.name.starts_with(b"1-0:") {
-                std::mem::swap(present, &mut object);
+        if let Some(present) = place.and_then(|present| self.objects.get_mut(present)) {
+            if present.name == name {
+                present.is_done = true;
+            } else if present.name.starts_with(b"1-0:") {
+                // Two references that mean the same: the one that the standard prints has the place.
+                return;
             }
-            self.without_place.push(*present);
         }
-        *place = Some(object);
+        *place = Some(index);
     }
 
     /// Reads what is in a place and leaves it there; none where nothing is, or blanks.
-    fn read<T>(&self, place: Place, read: impl FnOnce(&'t [u8]) -> Option<T>) -> Option<T> {
-        let contents = self.places.get(place.index())?.as_ref()?.contents;
-        if is_blank(contents) { None } else { read(contents) }
-    }
-
-    /// The place has been read; it is emptied where that is all that the object says.
-    fn done(&mut self, place: Place, is_whole: bool) {
-        if let Some(place) = self.places.get_mut(place.index()).filter(|_| is_whole) {
-            *place = None;
+    fn read<T>(&mut self, place: Place, read: impl FnOnce(&'t [u8]) -> Option<T>) -> Option<T> {
+        let object = self.in_place(place)?;
+        if object.is_done || is_blank(object.contents) {
+            None
+        } else {
+            read(object.contents)
         }
     }
 
-    /// Reads what is in a place, and empties it where that succeeds.
+    /// The place has been read; `is_whole` where that is all that the object says.
+    fn done(&mut self, place: Place, is_whole: bool) {
+        if let Some(object) = self.in_place(place) {
+            object.is_done |= is_whole;
+        }
+    }
+
+    fn in_place(&mut self, place: Place) -> Option<&mut Found<'t>> {
+        let index = self.places.get(place.index()).copied().flatten()?;
+        self.objects.get_mut(index)
+    }
+
+    /// Reads what is in a place; that is all that the object says, where it succeeds.
     pub(super) fn take<T>(&mut self, place: Place, read: impl FnOnce(&'t [u8]) -> Option<T>) -> Option<T> {
         let value = self.read(place, read);
         self.done(place, value.is_some());
@@ -253,23 +262,23 @@ impl<'t> Sorted<'t> {
         self.take(place, |contents| single(contents).map(latin1))
     }
 
-    /// What was not taken and is not blank, in the telegram's order, and of one reference the last.
-    fn rest(self) -> Vec<Object<'t>> {
-        let mut rest = self.without_place;
-        rest.extend(
-            self.places
-                .into_iter()
-                .flatten()
-                .filter(|object| !is_blank(object.contents)),
-        );
-        if rest.len() > 1 {
-            rest.sort_unstable_by_key(|object| std::cmp::Reverse(object.number));
-            let mut seen = HashSet::with_capacity(rest.len());
-            rest.retain(|object| seen.insert(object.name));
-            rest.reverse();
+    /// What is left to hand on, in the telegram's order, and of one reference the last.
+    fn rest(mut self) -> Vec<Object<'t>> {
+        for index in self.places.iter().flatten() {
+            if let Some(object) = self.objects.get_mut(*index) {
+                object.is_done |= is_blank(object.contents);
+            }
         }
-        rest.into_iter()
+        self.objects.retain(|object| !object.is_done);
+        let mut seen = HashSet::new();
+        let mut rest: Vec<Object<'t>> = (self.objects.iter().rev())
+            .filter(|object| seen.insert(object.name))
             .map(|object| Object::new(object.name, object.contents))
-            .collect()
+            .collect();
+        rest.reverse();
+        rest
     }
 }
+
+/// Room for the objects of all but a few telegrams.
+const USUAL_OBJECTS: usize = 48;

@@ -41,27 +41,41 @@ fn decimal(text: &[u8]) -> Option<(Decimal, &[u8])> {
         Some(digits) => (true, digits),
         None => (false, text),
     };
-    let mut mantissa: i128 = 0;
-    let mut scale = 0;
-    let mut has_point = false;
-    let mut length = 0;
-    for (index, &byte) in digits.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => {
-                mantissa = mantissa.checked_mul(10)?.checked_add(i128::from(byte - b'0'))?;
-                scale += u32::from(has_point);
-            }
-            b'.' if !has_point && index > 0 => has_point = true,
-            _ => break,
-        }
-        length = index + 1;
-    }
-    let (number, rest) = digits.split_at_checked(length)?;
-    if number.is_empty() || number.ends_with(b".") {
+    let whole = digits_at_start(digits);
+    let (number, rest) = digits.split_at_checked(whole)?;
+    let (fraction, rest) = match rest.strip_prefix(b".") {
+        Some(rest) => rest.split_at_checked(digits_at_start(rest))?,
+        None => (&number[..0], rest),
+    };
+    let has_point = digits.len() > number.len() + fraction.len() + rest.len();
+    if number.is_empty() || has_point && fraction.is_empty() {
         return None;
     }
+    let scale = u32::try_from(fraction.len()).ok()?;
+    let mantissa = mantissa(number, fraction)?;
     let mantissa = if is_negative { -mantissa } else { mantissa };
     Some((Decimal::try_from_i128_with_scale(mantissa, scale).ok()?, rest))
+}
+
+fn digits_at_start(text: &[u8]) -> usize {
+    text.iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(text.len())
+}
+
+/// The digits as one number. Nearly all fit in 64 bits, which is several times as fast as 128.
+fn mantissa(whole: &[u8], fraction: &[u8]) -> Option<i128> {
+    let mut digits = whole.iter().chain(fraction).map(|digit| digit - b'0');
+    if whole.len() + fraction.len() <= 19 {
+        return Some(
+            digits
+                .fold(0_u64, |number, digit| number * 10 + u64::from(digit))
+                .into(),
+        );
+    }
+    digits.try_fold(0_i128, |number, digit| {
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
 }
 
 #[cfg(test)]
