@@ -53,13 +53,14 @@ impl Composition {
         let port = ports::free();
         let folder = Folder::new();
         prepare(&folder);
-        let further = further.replace("FOLDER", &folder.path().display().to_string());
-        let last = folder.write("test.yml", further);
         let mut files: Vec<PathBuf> = files
             .iter()
             .map(|file| root().join("compose").join(file))
             .collect();
-        files.push(last);
+        if !further.is_empty() {
+            let further = further.replace("FOLDER", &folder.path().display().to_string());
+            files.push(folder.write("test.yml", further));
+        }
         let composition = Self {
             name: format!("smartmeter-test-{port}"),
             files,
@@ -331,7 +332,7 @@ mod hardening {
     #[test]
     #[ignore = "needs a container engine: tests/containers"]
     fn with_a_serial_meter_each_container_has_what_it_needs_and_no_more() {
-        let composition = Composition::up(&["docker-compose.yml"], "services: {}\n");
+        let composition = Composition::up(&["docker-compose.yml"], "");
         for service in ["capture", "publisher"] {
             assert_confined(&composition, service);
         }
@@ -376,7 +377,7 @@ mod hardening {
     #[test]
     #[ignore = "needs a container engine: tests/containers"]
     fn the_logger_alone_is_as_confined() {
-        let composition = Composition::up(&["capture-only.yml"], "services: {}\n");
+        let composition = Composition::up(&["capture-only.yml"], "");
         assert_confined(&composition, "capture");
         assert_eq!(interfaces(composition.process("capture")), ["lo"]);
     }
@@ -433,7 +434,7 @@ mod delivery {
     #[test]
     #[ignore = "needs a container engine: tests/containers"]
     fn nothing_is_lost_while_broker_and_containers_come_and_go() {
-        let composition = Composition::up(&["docker-compose.yml", "demo.yml"], "services: {}\n");
+        let composition = Composition::up(&["docker-compose.yml", "demo.yml"], "");
         let subscriber = Subscriber::start(composition.port, &format!("{TOPIC}/#"));
         let head = wait_for("twelve telegrams", A_WHILE, || match composition.head() {
             head if head >= 12 => Ok(head),
