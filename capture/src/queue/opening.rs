@@ -14,13 +14,13 @@ use shared::wire::Loss;
 
 use super::block::BlockWriter;
 use super::buffer::Buffer;
-use super::index::{Entry, Place};
+use super::index::{Entry, Index, Place};
 use super::layout::{self, Layout};
 use super::losses::Losses;
 use super::mark::{CEILING_STEP, Mark, MarkFile};
 use super::outcome::{OpenReport, QueueOptions};
 use super::reader::{LastArrival, Shared, View};
-use super::salvage::{Salvage, without_overlap};
+use super::salvage::{Salvage, cut, resolve};
 use super::store::{Change, Opened, Store, StoreErrorKind};
 use super::{OpenError, Queue, merge, rebuild};
 
@@ -107,15 +107,14 @@ impl Queue {
         let mark = mark.unwrap_or_default();
         report.damaged_blocks = damaged.len() as u64;
 
-        let is_leftover = |entry: &Entry| written_to.is_some_and(|head| entry.last > head);
-        let (leftover, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_leftover);
-        let (mut index, superseded) = without_overlap(entries);
+        let (leftover, mut entries): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .partition(|entry: &Entry| written_to.is_some_and(|head| entry.last > head));
         let mut change = Change {
             is_atomic: true,
             remove: damaged
                 .iter()
                 .map(|(place, first, _)| (*place, *first))
-                .chain(superseded)
                 .chain(leftover.iter().map(|entry| (entry.place, entry.first)))
                 .collect(),
             ..Change::default()
@@ -124,27 +123,67 @@ impl Queue {
         // Whether the unsynced part of the mark is known to be its newest.
         let is_same_boot = mark.boot_id == self.options.boot_id;
         let is_vouched = has_mark && (is_same_boot || mark.is_clean);
+        let lowest = entries.iter().map(|entry| entry.first).min();
         let from = if is_vouched {
             mark.tail.max(1)
         } else {
-            index.first().unwrap_or(mark.tail.max(1))
+            lowest.unwrap_or(mark.tail.max(1))
         };
-        for (entry, bytes) in salvaged {
-            let is_wanted =
-                entry.first >= from && (!is_vouched || entry.last <= mark.head) && !is_leftover(&entry);
-            let is_missing = index
-                .at_or_after(entry.first)
-                .is_none_or(|other| other.first > entry.last);
-            if is_wanted && is_missing {
-                index.insert(entry);
-                change
-                    .remove
-                    .retain(|&removed| removed != (entry.place, entry.first));
-                change.put.push((entry.place, entry.first, bytes));
-                report.restored_records += entry.last - entry.first + 1;
-                self.losses.found_again(entry.first, entry.last);
+        let up_to = if is_vouched {
+            written_to.unwrap_or(mark.head)
+        } else {
+            u64::MAX
+        };
+
+        // What the database has comes first: where it has the same block, that one stays.
+        let stored = entries.len();
+        entries.extend(salvaged.iter().map(|(entry, _)| *entry));
+        let mut index = Index::default();
+        let mut kept = vec![false; stored];
+        for piece in resolve(&entries) {
+            let Some(entry) = entries.get(piece.position) else {
+                continue;
+            };
+            let bytes = match kept.get_mut(piece.position) {
+                Some(kept) if piece.is_whole(entry) => {
+                    *kept = true;
+                    index.insert(*entry);
+                    continue;
+                }
+                Some(_) => store.read(entry.place, entry.first)?.unwrap_or_default(),
+                None => salvaged
+                    .get(piece.position - stored)
+                    .map(|(_, bytes)| bytes.clone())
+                    .unwrap_or_default(),
+            };
+            let is_stored = piece.position < stored;
+            let (first, last) = if is_stored {
+                (piece.first, piece.last)
+            } else {
+                (piece.first.max(from), piece.last.min(up_to))
+            };
+            if first > last {
+                continue;
+            }
+            let restored = if (first, last) == (entry.first, entry.last) {
+                Some((*entry, bytes))
+            } else {
+                cut(&bytes, first, last)
+            };
+            let Some((entry, bytes)) = restored else { continue };
+            index.insert(entry);
+            change.put.push((entry.place, entry.first, bytes));
+            if !is_stored {
+                report.restored_records += last - first + 1;
+                self.losses.found_again(first, last);
             }
         }
+        let superseded = entries
+            .iter()
+            .zip(&kept)
+            .filter(|(_, kept)| !**kept)
+            .map(|(entry, _)| (entry.place, entry.first));
+        change.remove.extend(superseded);
 
         let mut all_cursors = cursors;
         if has_mark {
@@ -226,7 +265,7 @@ impl Queue {
     /// Stretches of sequences that should be there and are not, and those left out on purpose.
     fn find_losses(
         &self,
-        index: &super::index::Index,
+        index: &Index,
         from: u64,
         head: u64,
         next: u64,

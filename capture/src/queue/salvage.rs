@@ -5,6 +5,8 @@
 //! and what follows counts where its checksum is right. The same records are often found several times,
 //! in blocks of a flush and in merged ones: the higher generation counts, then the larger block.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -12,16 +14,19 @@ use std::path::{Path, PathBuf};
 
 use shared::record::Record;
 
-use super::block::{self, HEADER_BYTES, MAGIC, MAX_STORED_BYTES};
-use super::index::{Entry, Index, Place};
+use super::block::{self, BlockWriter, HEADER_BYTES, MAGIC, MAX_STORED_BYTES};
+use super::index::{Entry, Place};
+use super::merge;
 
 const CHUNK_BYTES: usize = 256 * 1024;
+const CUT_COMPRESSION_LEVEL: i32 = 3;
 
 /// The whole blocks found in a folder, in order and without overlap.
 #[derive(Debug, Default)]
 pub struct Salvage {
     files: Vec<PathBuf>,
-    blocks: Vec<FoundBlock>,
+    found: Vec<FoundBlock>,
+    pieces: Vec<Piece>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,49 +53,57 @@ impl Salvage {
         }
         found.sort_by_key(|block| (block.entry.first, block.entry.last, block.entry.generation));
         found.dedup_by_key(|block| (block.entry.first, block.entry.last, block.entry.generation));
-        let (index, _) = without_overlap(found.iter().map(|block| block.entry).collect());
-        found.retain(|block| index.at_or_after(block.entry.first) == Some(block.entry));
-        Ok(Self { files, blocks: found })
+        let entries: Vec<Entry> = found.iter().map(|block| block.entry).collect();
+        let pieces = resolve(&entries);
+        Ok(Self { files, found, pieces })
     }
 
-    /// How many records the blocks hold.
+    /// How many records there are.
     pub fn records(&self) -> u64 {
-        self.blocks
-            .iter()
-            .map(|block| block.entry.last - block.entry.first + 1)
-            .sum()
+        self.pieces.iter().map(|piece| piece.last - piece.first + 1).sum()
     }
 
-    /// How many blocks there are.
-    pub fn len(&self) -> usize {
-        self.blocks.len()
-    }
-
-    /// Whether nothing was found.
-    pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
-    }
-
-    /// The blocks' records, in order. One that cannot be read any more is left out.
+    /// The records, in order, some at a time. A block that cannot be read any more is left out.
     pub fn blocks(&self) -> impl Iterator<Item = Vec<Record>> + '_ {
-        self.blocks
-            .iter()
-            .filter_map(|found| Some(block::decode(&self.read(found)?).ok()?.1))
+        self.pieces.iter().filter_map(|piece| {
+            let (_, mut records) = block::decode(&self.read(self.found.get(piece.position)?)?).ok()?;
+            records.retain(|record| (piece.first..=piece.last).contains(&record.sequence));
+            Some(records)
+        })
     }
 
-    /// The stored bytes of the blocks with records at or after `from`, in order.
+    /// Whole blocks with the records from `from` on, in order, each record in one of them.
     pub(super) fn stored_from(&self, from: u64) -> impl Iterator<Item = (Entry, Vec<u8>)> + '_ {
-        self.blocks
+        self.pieces
             .iter()
-            .filter(move |found| found.entry.first >= from)
-            .filter_map(|found| Some((found.entry, self.read(found)?)))
+            .filter(move |piece| piece.last >= from)
+            .filter_map(move |piece| {
+                let found = self.found.get(piece.position)?;
+                let bytes = self.read(found)?;
+                let wanted = Piece {
+                    first: piece.first.max(from),
+                    ..*piece
+                };
+                if wanted.is_whole(&found.entry) {
+                    Some((found.entry, bytes))
+                } else {
+                    cut(&bytes, wanted.first, wanted.last)
+                }
+            })
     }
 
-    /// The stored bytes of the newest blocks, as many as fit in `max_bytes`.
+    /// The blocks that hold the newest records, as stored, as many as fit in `max_bytes`.
     pub(super) fn newest(&self, max_bytes: usize) -> Vec<(Entry, Vec<u8>)> {
         let mut left = max_bytes;
         let mut newest = Vec::new();
-        for found in self.blocks.iter().rev() {
+        let mut taken = None;
+        for piece in self.pieces.iter().rev() {
+            if taken.replace(piece.position) == Some(piece.position) {
+                continue;
+            }
+            let Some(found) = self.found.get(piece.position) else {
+                continue;
+            };
             let Some(rest) = left.checked_sub(found.entry.stored_bytes as usize) else {
                 break;
             };
@@ -109,31 +122,81 @@ impl Salvage {
     }
 }
 
-/// The entries without those whose records another holds too: the higher generation counts, then the
-/// larger block. Also the places and keys of the others.
-pub(super) fn without_overlap(mut entries: Vec<Entry>) -> (Index, Vec<(Place, u64)>) {
-    use std::cmp::Reverse;
-    entries.sort_by_key(|entry| {
+/// A part of a block that no better block holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// Which of the blocks.
+    pub(super) position: usize,
+    /// First record that is wanted of it.
+    pub(super) first: u64,
+    /// Last record that is wanted of it.
+    pub(super) last: u64,
+}
+
+impl Piece {
+    /// Whether all of the block is wanted.
+    pub(super) fn is_whole(&self, entry: &Entry) -> bool {
+        self.first == entry.first && self.last == entry.last
+    }
+}
+
+/// Which part of which block holds each record, where several hold the same: the higher generation
+/// counts, then the larger block, then the earlier in the list. In order of their sequences.
+pub(super) fn resolve(entries: &[Entry]) -> Vec<Piece> {
+    let mut order: Vec<(usize, &Entry)> = entries.iter().enumerate().collect();
+    order.sort_by_key(|(position, entry)| {
         (
             Reverse(entry.generation),
             Reverse(entry.last - entry.first),
-            entry.first,
+            *position,
         )
     });
-    let mut index = Index::default();
-    let mut superseded = Vec::new();
-    for entry in entries {
-        match index.at_or_after(entry.first) {
-            Some(other) if other.first <= entry.last => {
-                // A block found in the same place under the same key is the same one.
-                if (other.place, other.first) != (entry.place, entry.first) {
-                    superseded.push((entry.place, entry.first));
-                }
+    // First sequence of each stretch that is held, and its piece.
+    let mut held: BTreeMap<u64, Piece> = BTreeMap::new();
+    for (position, entry) in order {
+        let mut missing = Vec::new();
+        let mut next = entry.first;
+        let before = held
+            .range(..=entry.first)
+            .next_back()
+            .map_or(entry.first, |(first, _)| *first);
+        for (first, piece) in held.range(before..=entry.last) {
+            if *first > next {
+                missing.push(Piece {
+                    position,
+                    first: next,
+                    last: first - 1,
+                });
             }
-            _ => index.insert(entry),
+            next = next.max(piece.last + 1);
         }
+        if next <= entry.last {
+            missing.push(Piece {
+                position,
+                first: next,
+                last: entry.last,
+            });
+        }
+        held.extend(missing.into_iter().map(|piece| (piece.first, piece)));
     }
-    (index, superseded)
+    held.into_values().collect()
+}
+
+/// A block with only some of a block's records.
+pub(super) fn cut(bytes: &[u8], first: u64, last: u64) -> Option<(Entry, Vec<u8>)> {
+    let (header, mut records) = block::decode(bytes).ok()?;
+    records.retain(|record| (first..=last).contains(&record.sequence));
+    let elapsed_ms = records
+        .iter()
+        .map(|record| record.silence_ms)
+        .sum::<u64>()
+        .min(header.elapsed_ms);
+    let bytes = BlockWriter::new(CUT_COMPRESSION_LEVEL)
+        .ok()?
+        .encode(&records, elapsed_ms, header.generation)
+        .ok()?;
+    let header = block::read_header(&bytes).ok()?;
+    Some((Entry::new(&header, merge::place(&header)), bytes))
 }
 
 fn list_files(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
