@@ -156,12 +156,17 @@ impl Queue {
     /// # Errors
     /// As [`Self::append`].
     pub fn append_imported(&mut self, imported: &Imported) -> Result<u64, AppendError> {
-        self.push(
+        let sequence = self.push(
             imported.captured_at_us,
             imported.silence_ms,
             &imported.telegram,
             false,
-        )
+        )?;
+        if self.last_arrival == LastArrival::Never {
+            // A telegram from the meter that follows is not the first record, and no clock tells the silence.
+            self.last_arrival = LastArrival::OtherBoot;
+        }
+        Ok(sequence)
     }
 
     fn push(
