@@ -98,7 +98,11 @@ pub struct Queue {
     recent_blocks: usize,
     trouble: Option<Trouble>,
     last_upkeep: Option<u64>,
+    on_step: Option<StepHook>,
 }
+
+/// Called with the name of a step that has just been done.
+pub type StepHook = Box<dyn FnMut(&'static str) + Send>;
 
 impl Queue {
     /// A view for another thread.
@@ -124,6 +128,19 @@ impl Queue {
     /// What keeps the queue from taking telegrams at present, in words.
     pub fn trouble(&self) -> Option<&str> {
         self.trouble.as_ref().map(|trouble| trouble.words.as_str())
+    }
+
+    /// For tests: has `hook` called between the steps of whatever changes the folder, so that the folder can
+    /// be looked at as a crash at that moment would leave it.
+    #[doc(hidden)]
+    pub fn on_step(&mut self, hook: StepHook) {
+        self.on_step = Some(hook);
+    }
+
+    fn step(&mut self, name: &'static str) {
+        if let Some(hook) = &mut self.on_step {
+            hook(name);
+        }
     }
 
     /// Takes a telegram and gives it its sequence. It is neither durable nor visible before the next
@@ -222,6 +239,7 @@ impl Queue {
         if last > self.mark.ceiling {
             self.mark.ceiling = last + CEILING_STEP;
             self.write_mark_synced()?;
+            self.step("ceiling raised");
         }
         let mut change = Change {
             put: blocks
@@ -242,6 +260,7 @@ impl Queue {
             self.shared.view().is_changing = false;
         }
         written?;
+        self.step("flush written");
 
         self.dirty_cursors.clear();
         let records = self.buffer.len() as u64;
@@ -255,6 +274,7 @@ impl Queue {
         self.mark.cursors = self.cursors.clone();
         // The records are durable already: a mark that cannot be written now is behind, not wrong.
         let marked = self.mark_file.write(&mut self.mark);
+        self.step("flush marked");
         self.recent_blocks += blocks
             .iter()
             .filter(|(entry, _)| entry.place == Place::Recent)

@@ -62,8 +62,10 @@ impl Buffer {
     ) -> std::io::Result<Vec<(Entry, Vec<u8>)>> {
         let mut blocks = Vec::new();
         let mut from = 0;
+        // Neighbours compress alike: what was too many before is so again.
+        let mut most = usize::MAX;
         while from < self.records.len() {
-            let mut count = self.group_length(from);
+            let mut count = self.group_length(from).min(most);
             loop {
                 let records = self.records.get(from..from + count).unwrap_or_default();
                 let elapsed = self
@@ -75,6 +77,7 @@ impl Buffer {
                 let bytes = writer.encode(records, elapsed, generation)?;
                 if bytes.len() > merge::MAX_STORED_BYTES && count > 1 {
                     count = count.div_ceil(2);
+                    most = count;
                     continue;
                 }
                 let header = block::read_header(&bytes).map_err(std::io::Error::other)?;

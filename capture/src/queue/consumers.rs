@@ -42,9 +42,11 @@ impl Queue {
             cursors: vec![(name.to_owned(), cursor)],
             ..Change::default()
         })?;
+        self.step("registration written");
         self.cursors.insert(name.to_owned(), cursor);
         self.mark.cursors = self.cursors.clone();
         self.write_mark_synced()?;
+        self.step("registration marked");
         Ok(cursor)
     }
 
@@ -86,6 +88,7 @@ impl Queue {
                 .extend(cursor.map(|cursor| (name.to_owned(), cursor)));
             return Err(error.into());
         }
+        self.step("forgetting marked");
         self.write(&Change {
             forget: vec![name.to_owned()],
             ..Change::default()

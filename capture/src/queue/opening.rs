@@ -79,6 +79,7 @@ impl Queue {
             recent_blocks: 0,
             trouble: None,
             last_upkeep: None,
+            on_step: None,
             layout,
         };
         queue.settle(found, mark, None, &mut report)?;

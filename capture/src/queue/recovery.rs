@@ -154,23 +154,24 @@ impl Queue {
 
     /// Whether there is room to write. Makes some inside the file where that is allowed.
     fn check_room(&mut self) -> Result<(), FlushError> {
-        let free = free_bytes(self.layout.root());
-        if free >= self.options.reserve_free_bytes || self.buffer.is_empty() {
+        let reserve = self.options.reserve_free_bytes;
+        if self.buffer.is_empty() || free_bytes(self.layout.root()) >= reserve.saturating_mul(2) {
             return Ok(());
         }
-        if self.room_inside() >= ROOM_INSIDE_BYTES {
-            return Ok(());
-        }
-        if free >= self.options.reserve_free_bytes / 4 {
-            self.remove_delivered()?;
-            if self.room_inside() >= ROOM_INSIDE_BYTES {
-                return Ok(());
+        // Begun early, since removing takes some room, too.
+        while self.room_inside() < ROOM_INSIDE_BYTES && free_bytes(self.layout.root()) >= reserve / 16 {
+            if self.remove_delivered()? == 0 {
+                break;
             }
+        }
+        let free = free_bytes(self.layout.root());
+        if free >= reserve || self.room_inside() >= ROOM_INSIDE_BYTES {
+            return Ok(());
         }
         let words = format!(
             "the disk of {} has {free} bytes left, capture needs {}: free some, or lower max_size",
             self.layout.root().display(),
-            self.options.reserve_free_bytes
+            reserve
         );
         Err(self.set_trouble(words, false))
     }
@@ -198,7 +199,7 @@ fn free_bytes(folder: &Path) -> u64 {
     rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Room inside the file that is enough to go on with a full disk: two segments of sled.
-const ROOM_INSIDE_BYTES: u64 = 1024 * 1024;
+/// Room inside the file that is enough to go on with a full disk: sled does not use all of it first.
+const ROOM_INSIDE_BYTES: u64 = 4 * 1024 * 1024;
 /// How long after a failure the database is opened again.
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(5);

@@ -74,6 +74,7 @@ impl Queue {
         };
         self.shared.view().is_changing = true;
         let written = self.write(&change);
+        self.step("merge written");
         {
             let mut view = self.shared.view();
             view.is_changing = false;
@@ -134,21 +135,22 @@ impl Queue {
         Ok(())
     }
 
-    /// Removes records that every consumer has, however new: the disk is full.
-    pub(super) fn remove_delivered(&mut self) -> Result<(), FlushError> {
+    /// Removes records that every consumer has, however new: the disk is full. Returns how many blocks.
+    pub(super) fn remove_delivered(&mut self) -> Result<usize, FlushError> {
         let Some(cursor) = self.cursors.values().copied().min() else {
-            return Ok(());
+            return Ok(0);
         };
         let go: Vec<Entry> = {
             let view = self.shared.view();
-            view.index
+            let newest = view.index.last();
+            let delivered = view
+                .index
                 .iter()
-                .take_while(|entry| entry.last < cursor)
-                .take(TRIM_BLOCKS)
-                .copied()
-                .collect()
+                .take_while(|entry| entry.last < cursor && Some(entry.last) != newest);
+            delivered.take(TRIM_BLOCKS_WHEN_FULL).copied().collect()
         };
-        self.remove(&go)
+        self.remove(&go)?;
+        Ok(go.len())
     }
 
     /// Removes blocks at the tail. Out of sight first: what is not shown may go.
@@ -168,6 +170,7 @@ impl Queue {
             remove: go.iter().map(|entry| (entry.place, entry.first)).collect(),
             ..Change::default()
         })?;
+        self.step("trim written");
         self.mark_file
             .write(&mut self.mark)
             .map_err(|source| FlushError::Mark {
@@ -228,10 +231,12 @@ impl Queue {
             };
             rebuild::copy(&self.layout, store, &entries, cursors, self.options.open_patience)?;
         }
+        self.step("rebuild copied");
         self.close_store();
         let switched = rebuild::switch(&self.layout);
         // Whatever the switch has left is settled by opening.
         self.recover()?;
+        self.step("rebuild switched");
         switched.map_err(|error| self.failed("replacing", &error))
     }
 }
@@ -250,3 +255,5 @@ const MERGE_COMPRESSION_LEVEL: i32 = 6;
 const UPKEEP_INTERVAL_US: u64 = 5_000_000;
 /// Most blocks removed in one step.
 const TRIM_BLOCKS: usize = 64;
+/// The same when the disk is full: removing rewrites leaves, which takes room first.
+const TRIM_BLOCKS_WHEN_FULL: usize = 16;

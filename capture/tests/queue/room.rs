@@ -1,1 +1,331 @@
-//! To come.
+//! Disks that are full, read-only or gone, and the bound on the folder's size.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use capture::queue::{AppendError, FlushError, MAX_BUFFERED_BYTES, Queue, QueueOptions, layout};
+use shared::wire::Start;
+
+use crate::support::{arrival, captured_us, fill, options, read_all, scratch, telegram};
+
+const MIB: u64 = 1024 * 1024;
+
+#[test]
+fn the_folder_stays_within_max_size_under_load_and_what_goes_undelivered_is_counted_as_lost() {
+    let folder = scratch();
+    let max_size_bytes = 8 * MIB;
+    let (mut queue, _) = Queue::open(&QueueOptions {
+        max_size_bytes,
+        ..options(folder.path())
+    })
+    .unwrap();
+    queue.register("mqtt", Start::Oldest).unwrap();
+    let mut random = crate::support::Random(3);
+    let mut lost = 0;
+    let mut largest = 0;
+    for round in 1..=1200u64 {
+        for _ in 0..10 {
+            // Incompressible, so that it is soon full.
+            let noise: Vec<u8> = (0..700).map(|_| random.below(256) as u8).collect();
+            queue.append(arrival(round * 10), &noise).unwrap();
+        }
+        queue.flush().unwrap();
+        lost += queue
+            .maintain(captured_us(round * 10), round * 10_000_000)
+            .unwrap()
+            .lost_records;
+        if round % 10 == 0 {
+            let size = layout::disk_bytes(folder.path());
+            largest = largest.max(size);
+            assert!(size <= max_size_bytes, "{size} bytes on disk in round {round}");
+        }
+    }
+    let status = queue.status();
+    println!(
+        "largest {largest}, live {}, lost {lost} of {}",
+        status.live_bytes,
+        queue.head()
+    );
+    assert!(lost > 1000, "the bound was never reached");
+    assert_eq!(status.tail, lost + 1);
+    let told: u64 = status
+        .losses
+        .iter()
+        .map(|loss| loss.last_sequence - loss.first_sequence + 1)
+        .sum();
+    assert_eq!(told, lost);
+    assert!(status.losses.iter().all(|loss| loss.cause.contains("max_size")));
+    // The bound is used: what is there is at least a quarter of it.
+    assert!(
+        largest > max_size_bytes / 2 && status.live_bytes > max_size_bytes / 6,
+        "the bound is hardly used"
+    );
+}
+
+#[test]
+fn a_lowered_max_size_makes_a_grown_folder_smaller_and_keeps_the_newest() {
+    let folder = scratch();
+    let mut random = crate::support::Random(4);
+    let (mut queue, _) = Queue::open(&options(folder.path())).unwrap();
+    for round in 1..=400u64 {
+        for _ in 0..20 {
+            let noise: Vec<u8> = (0..1000).map(|_| random.below(256) as u8).collect();
+            queue.append(arrival(round * 20), &noise).unwrap();
+        }
+        queue.flush().unwrap();
+        queue
+            .maintain(captured_us(round * 20), round * 20_000_000)
+            .unwrap();
+    }
+    let head = queue.head();
+    queue.close().unwrap();
+    let grown = layout::disk_bytes(folder.path());
+    let max_size_bytes = 6 * MIB;
+    assert!(grown > 2 * max_size_bytes, "it did not grow: {grown}");
+    let (mut queue, _) = Queue::open(&QueueOptions {
+        max_size_bytes,
+        ..options(folder.path())
+    })
+    .unwrap();
+    let mut reader = queue.reader();
+    for step in 0..40 {
+        queue
+            .maintain(captured_us(8000 + step * 6), (8000 + step * 6) * 1_000_000)
+            .unwrap();
+    }
+    let size = layout::disk_bytes(folder.path());
+    assert!(size <= max_size_bytes, "{size} bytes are left of {grown}");
+    let records = read_all(&mut reader);
+    assert_eq!(records.last().map(|record| record.sequence), Some(head));
+    assert_eq!(records.first().map(|record| record.sequence), Some(reader.tail()));
+    assert!(records.len() > 300, "only {} records are left", records.len());
+    // It goes on as before.
+    assert_eq!(queue.append(arrival(9000), b"/next").unwrap(), head + 1);
+    queue.flush().unwrap();
+    drop(reader);
+    queue.close().unwrap();
+    let (queue, report) = Queue::open(&QueueOptions {
+        max_size_bytes,
+        ..options(folder.path())
+    })
+    .unwrap();
+    assert_eq!((report.losses, queue.head()), (Vec::new(), head + 1));
+}
+
+#[test]
+fn a_vanished_folder_is_made_again_and_sequences_go_on() {
+    let outer = scratch();
+    let folder = outer.path().join("queue");
+    let (mut queue, _) = Queue::open(&options(&folder)).unwrap();
+    queue.register("mqtt", Start::Oldest).unwrap();
+    fill(&mut queue, 10);
+    let identity = queue.identity().to_owned();
+    fs::rename(&folder, outer.path().join("elsewhere")).unwrap();
+    fs::remove_dir_all(outer.path().join("elsewhere")).unwrap();
+    queue.append(arrival(11), &telegram(11)).unwrap();
+    assert!(
+        matches!(queue.flush(), Err(FlushError::Storage(_))),
+        "nothing is durable in a folder that is gone"
+    );
+    assert_eq!(queue.reader().head(), 10, "visible though not durable");
+    assert!(
+        queue
+            .status()
+            .trouble
+            .is_some_and(|words| words.contains("removed"))
+    );
+    queue.append(arrival(12), &telegram(12)).unwrap();
+    assert_eq!(queue.flush().unwrap().records, 2);
+    assert_eq!(queue.status().trouble, None);
+    let sequences: Vec<u64> = read_all(&mut queue.reader())
+        .iter()
+        .map(|record| record.sequence)
+        .collect();
+    assert_eq!(sequences, [11, 12]);
+    let losses: Vec<(u64, u64)> = queue
+        .status()
+        .losses
+        .iter()
+        .map(|loss| (loss.first_sequence, loss.last_sequence))
+        .collect();
+    assert_eq!(losses, [(1, 10)]);
+    queue.close().unwrap();
+    let (queue, _) = Queue::open(&options(&folder)).unwrap();
+    assert_eq!((queue.identity(), queue.head()), (identity.as_str(), 12));
+    assert_eq!(queue.consumers().get("mqtt"), Some(&0));
+}
+
+/// Needs the right to mount; elsewhere it says so.
+#[test]
+fn a_full_disk_is_waited_out_and_nothing_that_was_taken_is_lost() {
+    for reserve_free_bytes in [0, MIB] {
+        let Some(disk) = SmallDisk::mount(16 * MIB) else {
+            return;
+        };
+        let settings = QueueOptions {
+            reserve_free_bytes,
+            ..options(&disk.path().join("queue"))
+        };
+        let (mut queue, _) = Queue::open(&settings).unwrap();
+        fill(&mut queue, 50);
+        let ballast = disk.path().join("ballast");
+        // Full to the last byte.
+        let mut left = 20 * MIB;
+        while left > 0 {
+            use std::io::Write;
+            let mut file = fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&ballast)
+                .unwrap();
+            if file.write_all(&vec![1; left.min(64 * 1024) as usize]).is_err() {
+                left /= 2;
+            }
+        }
+        let mut taken = 50;
+        let mut failures = 0;
+        let mut refused = 0;
+        for number in 51..4000 {
+            match queue.append(arrival(number), &incompressible(number)) {
+                Ok(sequence) => {
+                    taken += 1;
+                    assert_eq!(sequence, taken);
+                }
+                Err(AppendError::Full { buffered }) => {
+                    assert!(buffered + 1000 > MAX_BUFFERED_BYTES);
+                    refused += 1;
+                }
+                Err(error) => panic!("{error}"),
+            }
+            if number % 250 == 0 {
+                failures += u64::from(queue.flush().is_err());
+                let _ = queue.maintain(captured_us(number), number * 1_000_000);
+                assert!(queue.reader().head() <= taken);
+            }
+        }
+        let words = queue.status().trouble.expect("it says that it is full");
+        println!("{failures} flushes failed, {refused} telegrams refused: {words}");
+        assert!(failures > 5 && refused > 100 && queue.status().refused == refused);
+        assert_eq!(queue.reader().head() + (taken - queue.head()), taken);
+        fs::remove_file(ballast).unwrap();
+        queue.flush().unwrap();
+        assert_eq!(queue.status().trouble, None);
+        assert_eq!(queue.head(), taken);
+        fill(&mut queue, 3);
+        queue.close().unwrap();
+        let (queue, report) = Queue::open(&settings).unwrap();
+        assert_eq!(report.losses, []);
+        let records = read_all(&mut queue.reader());
+        assert_eq!(records.len() as u64, taken + 3);
+        for record in records
+            .iter()
+            .filter(|record| record.sequence > 50 && record.sequence <= taken)
+        {
+            assert_eq!(record.telegram.len(), 1000);
+        }
+    }
+}
+
+/// Needs the right to mount; elsewhere it says so.
+#[test]
+fn a_full_disk_makes_room_from_what_was_delivered() {
+    let Some(disk) = SmallDisk::mount(16 * MIB) else {
+        return;
+    };
+    let settings = QueueOptions {
+        reserve_free_bytes: 2 * MIB,
+        ..options(&disk.path().join("queue"))
+    };
+    let (mut queue, _) = Queue::open(&settings).unwrap();
+    queue.register("mqtt", Start::Oldest).unwrap();
+    let mut number = 0;
+    // Nothing of this is old; only delivered. It is far more than the disk holds.
+    for round in 0..600u64 {
+        for _ in 0..50 {
+            number += 1;
+            queue.append(arrival(number), &incompressible(number)).unwrap();
+        }
+        queue
+            .flush()
+            .unwrap_or_else(|error| panic!("round {round}: {error}"));
+        queue.commit("mqtt", queue.head()).unwrap();
+        queue.maintain(captured_us(number), number * 1_000_000).unwrap();
+    }
+    assert_eq!(queue.head(), number);
+    assert!(queue.reader().tail() > 10_000);
+    assert_eq!(queue.status().losses, [], "what was delivered is no loss");
+}
+
+/// Needs the right to mount; elsewhere it says so.
+#[test]
+fn a_disk_that_became_read_only_is_waited_out() {
+    let Some(disk) = SmallDisk::mount(16 * MIB) else {
+        return;
+    };
+    let settings = options(&disk.path().join("queue"));
+    let (mut queue, _) = Queue::open(&settings).unwrap();
+    fill(&mut queue, 20);
+    // Files that are open for writing keep a disk from becoming read-only: closed like after a failed write.
+    drop(queue);
+    disk.remount("ro");
+    let Err(error) = Queue::open(&settings) else {
+        panic!("opened on a read-only disk")
+    };
+    assert!(error.to_string().to_lowercase().contains("read-only"), "{error}");
+    disk.remount("rw");
+    let (mut queue, report) = Queue::open(&settings).unwrap();
+    assert_eq!((report.losses, report.records), (Vec::new(), 20));
+    fill(&mut queue, 1);
+}
+
+/// A telegram of 1000 bytes that hardly compresses.
+fn incompressible(number: u64) -> Vec<u8> {
+    let mut random = crate::support::Random(number);
+    (0..1000).map(|_| random.below(256) as u8).collect()
+}
+
+/// A file system in memory of a size.
+struct SmallDisk {
+    folder: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    fn mount(bytes: u64) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "queue-test"])
+            .arg(folder.path())
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self { folder }),
+            other => {
+                println!("SKIPPED: a small disk cannot be mounted here (not root?): {other:?}");
+                None
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn remount(&self, mode: &str) {
+        let done = std::process::Command::new("mount")
+            .args(["-o", &format!("remount,{mode}")])
+            .arg(self.folder.path())
+            .status()
+            .unwrap();
+        assert!(done.success());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.folder.path())
+            .status();
+    }
+}
