@@ -165,7 +165,8 @@ impl Queue {
             }
         }
         let free = free_bytes(self.layout.root());
-        if free >= reserve || self.room_inside() >= ROOM_INSIDE_BYTES {
+        // Below half of it sled might find none when it grows all the same, and would have to be closed.
+        if free >= reserve || (free >= reserve / 2 && self.room_inside() >= ROOM_INSIDE_BYTES) {
             return Ok(());
         }
         let words = format!(

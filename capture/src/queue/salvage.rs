@@ -63,6 +63,11 @@ impl Salvage {
         self.pieces.iter().map(|piece| piece.last - piece.first + 1).sum()
     }
 
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
     /// The records, in order, some at a time. A block that cannot be read any more is left out.
     pub fn blocks(&self) -> impl Iterator<Item = Vec<Record>> + '_ {
         self.pieces.iter().filter_map(|piece| {

@@ -229,36 +229,6 @@ fn a_full_disk_is_waited_out_and_nothing_that_was_taken_is_lost() {
 
 /// Needs the right to mount; elsewhere it says so.
 #[test]
-fn a_full_disk_makes_room_from_what_was_delivered() {
-    let Some(disk) = SmallDisk::mount(16 * MIB) else {
-        return;
-    };
-    let settings = QueueOptions {
-        reserve_free_bytes: 2 * MIB,
-        ..options(&disk.path().join("queue"))
-    };
-    let (mut queue, _) = Queue::open(&settings).unwrap();
-    queue.register("mqtt", Start::Oldest).unwrap();
-    let mut number = 0;
-    // Nothing of this is old; only delivered. It is far more than the disk holds.
-    for round in 0..600u64 {
-        for _ in 0..50 {
-            number += 1;
-            queue.append(arrival(number), &incompressible(number)).unwrap();
-        }
-        queue
-            .flush()
-            .unwrap_or_else(|error| panic!("round {round}: {error}"));
-        queue.commit("mqtt", queue.head()).unwrap();
-        queue.maintain(captured_us(number), number * 1_000_000).unwrap();
-    }
-    assert_eq!(queue.head(), number);
-    assert!(queue.reader().tail() > 10_000);
-    assert_eq!(queue.status().losses, [], "what was delivered is no loss");
-}
-
-/// Needs the right to mount; elsewhere it says so.
-#[test]
 fn a_disk_that_became_read_only_is_waited_out() {
     let Some(disk) = SmallDisk::mount(16 * MIB) else {
         return;
