@@ -37,6 +37,7 @@ use std::path::Path;
 const MAGIC: [u8; 4] = [0x50, 0x31, 0x4D, 0x01];
 const SLOT_BYTES: u64 = 4096;
 const HEAD_BYTES: usize = 12;
+const LOCK_TRIES: u32 = 30;
 
 /// Sequences that are reserved ahead by one synced write. A power cut leaves out at most this many.
 pub const CEILING_STEP: u64 = 1000;
@@ -124,7 +125,13 @@ impl MarkFile {
 
     /// Takes the lock that keeps other processes out of the folder; false where one has it.
     pub fn try_lock(&self) -> bool {
-        rustix::fs::flock(&self.file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
+        // A process that is being started holds a copy for the moment until it becomes another program.
+        (0..LOCK_TRIES).any(|attempt| {
+            if attempt > 0 {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            rustix::fs::flock(&self.file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok()
+        })
     }
 
     /// Whether this is no longer the file at `path`: removed, or another in its place.
