@@ -378,7 +378,7 @@ fn touch(tree: &sled::Tree, first: u64) -> sled::Result<()> {
     Ok(())
 }
 
-const TOUCHES: u32 = 16;
+const TOUCHES: u32 = 8;
 
 fn guarded<T>(
     action: &'static str,
