@@ -204,7 +204,7 @@ mod images {
             &format!("{}:/etc/ssl/certs/ca-certificates.crt", container.trim()),
             "-",
         ]);
-        docker(&["rm", "-f", container.trim()]).done();
+        docker(&["rm", "-f", "-v", container.trim()]).done();
         assert!(copied.done().text().contains("BEGIN CERTIFICATE"));
     }
 
