@@ -428,7 +428,12 @@ impl<'a> Surviving<'a> {
             }
         }
         if is_loose {
-            let chosen = *random.pick(&lengths);
+            let longest = lengths.iter().copied().max().unwrap_or_default();
+            let chosen = if random.happens(1, 2) {
+                longest
+            } else {
+                *random.pick(&lengths)
+            };
             if chosen > length {
                 left.lengths_without_bytes += 1;
             }

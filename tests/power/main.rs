@@ -242,14 +242,23 @@ fn cut_one(recording: &Recording, cut: Cut, target: &Path) -> (Promises, Left) {
     (promises, left)
 }
 
-/// Draws the moments: each phase gets its share, so that a short one is cut too; within a phase, any
-/// moment. A flavour that changes nothing where all is synced is drawn there too: it must open as well.
+/// Draws the moments: each phase gets its share, so that a short one is cut too. Within a phase, half are any
+/// moment, and half between the beginning of a write and the end of the sync that covers it, where most can
+/// go wrong.
 fn draw(phases: &[&'static str], recording: &Recording, count: u64, random: &mut Random) -> Vec<Cut> {
-    let mut of_phase: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut of_phase: BTreeMap<(bool, &str), Vec<usize>> = BTreeMap::new();
     for (at, phase) in phases.iter().enumerate() {
         let is_file = !matches!(recording.moments[at], Moment::Said(_));
+        let before = at.checked_sub(1).and_then(|before| recording.moments.get(before));
+        let is_unsynced = matches!(
+            before,
+            Some(Moment::Begun(_, Change::Write { .. }) | Moment::SyncBegun(..))
+        );
         if is_file {
-            of_phase.entry(phase).or_default().push(at);
+            of_phase.entry((false, phase)).or_default().push(at);
+        }
+        if is_unsynced {
+            of_phase.entry((true, phase)).or_default().push(at);
         }
     }
     let of_phase: Vec<Vec<usize>> = of_phase.into_values().collect();
