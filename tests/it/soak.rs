@@ -30,9 +30,9 @@ fn a_day_with_an_outage_every_ten_minutes_loses_nothing_and_grows_nowhere() {
     let publisher = house.start_publisher();
     let mut random = Random::new(71);
     let started = Instant::now();
-    let mut early = (0, 0);
+    let mut resident = Vec::new();
     let mut largest = 0;
-    for outage in 0..DAY / BETWEEN {
+    for _ in 0..DAY / BETWEEN {
         house.send(BETWEEN / 2);
         house.proxy.refuse();
         house.send(BETWEEN / 2);
@@ -40,29 +40,47 @@ fn a_day_with_an_outage_every_ten_minutes_loses_nothing_and_grows_nowhere() {
         std::thread::sleep(Duration::from_millis(random.below(200)));
         house.proxy.pass();
         largest = largest.max(size_on_disk(&house.folder.join("queue")));
-        if outage == DAY / BETWEEN / 4 {
-            early = (capture.resident_bytes().0, publisher.resident_bytes().0);
-        }
+        resident.push((capture.resident_bytes().0, publisher.resident_bytes().0));
     }
     house.send_into_the_next(60);
     let head = house.wait_for_the_last();
     house.wait_for_reading(head - 1, RECOVERY);
     let late = (capture.resident_bytes().0, publisher.resident_bytes().0);
     let ledger = house.ledger();
+    let early = resident[resident.len() / 4];
+    let most = resident.iter().fold((0, 0), |most: (u64, u64), now| {
+        (most.0.max(now.0), most.1.max(now.1))
+    });
+    let missing = ledger.missing(head - 1);
+    println!("telegrams sent      {:>9}", house.sent.len());
+    println!("accepted            {head:>9}");
+    println!("never received      {:>9}", missing.len());
+    println!("received twice      {:>9}", ledger.duplicates());
+    println!("outages             {:>9}", resident.len());
+    println!("seconds             {:>9}", started.elapsed().as_secs());
     println!(
-        "{} telegrams in {:.0?}, {} duplicates; resident: capture {} then {} KiB, publisher {} then {} KiB; \
-         largest folder {} KiB",
-        house.sent.len(),
-        started.elapsed(),
-        ledger.duplicates(),
-        early.0 >> 10,
-        late.0 >> 10,
-        early.1 >> 10,
-        late.1 >> 10,
+        "largest folder      {:>9} KiB of {}",
         largest >> 10,
+        MAX_SIZE_BYTES >> 10
+    );
+    println!(
+        "resident, KiB       {:>9} {:>9} {:>9}",
+        "a quarter", "most", "the end"
+    );
+    println!(
+        "  capture           {:>9} {:>9} {:>9}",
+        early.0 >> 10,
+        most.0 >> 10,
+        late.0 >> 10
+    );
+    println!(
+        "  publisher         {:>9} {:>9} {:>9}",
+        early.1 >> 10,
+        most.1 >> 10,
+        late.1 >> 10
     );
     assert_eq!(head, house.sent.len() as u64);
-    assert_eq!(ledger.missing(head - 1), Vec::<u64>::new());
+    assert_eq!(missing, Vec::<u64>::new());
     assert_readings_are_true(&ledger, house.truths());
     assert!(
         late.0 < early.0 + GROWTH_BYTES && late.1 < early.1 + GROWTH_BYTES,
