@@ -69,10 +69,10 @@ fn crates_that_may_have_to_be_replaced_are_named_in_one_place_each() {
         let mut named_in: Vec<String> = Vec::new();
         for program in ["shared/src", "capture/src", "publisher/src"] {
             for file in sources(&root().join(program)) {
-                let uses = fs::read_to_string(&file).unwrap().lines().any(|line| {
-                    let code = line.split("//").next().unwrap_or_default();
-                    code.contains(&format!("{name}::")) || code.contains(&format!("use {name}"))
-                });
+                let uses = fs::read_to_string(&file)
+                    .unwrap()
+                    .lines()
+                    .any(|line| names(line, name));
                 if uses {
                     named_in.push(file.strip_prefix(root()).unwrap().display().to_string());
                 }
@@ -85,6 +85,15 @@ fn crates_that_may_have_to_be_replaced_are_named_in_one_place_each() {
             "{name} belongs to {place}, and is named in {elsewhere:?}"
         );
     }
+}
+
+/// Whether a line of code names the crate: a path that begins with it, but no text in quotes.
+fn names(line: &str, name: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    code.match_indices(&format!("{name}::")).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        !before.is_some_and(|before| before.is_alphanumeric() || "_\":".contains(before))
+    })
 }
 
 #[test]
