@@ -63,9 +63,16 @@ impl Programs {
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }
-        // What the test runner sets for this process is not meant for another run of cargo.
-        for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
-            cargo.env_remove(name);
+        // What cargo tells this process about its package is not meant for another run of cargo: build
+        // scripts that look at it (ring's does) would run again, and all that depends on them be built anew.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
+                .iter()
+                .any(|told| text.starts_with(told))
+            {
+                cargo.env_remove(&name);
+            }
         }
         let built = cargo
             .stdin(Stdio::null())
