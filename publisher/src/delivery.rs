@@ -323,7 +323,7 @@ impl Delivery {
         self.window.bytes() < WINDOW_BYTES && self.window.messages() < WINDOW_MESSAGES
     }
 
-    /// Whether readings or summaries are held that the broker has not acknowledged.
+    /// Whether nothing is held: the broker has acknowledged all readings and summaries.
     pub fn is_idle(&self) -> bool {
         self.window.messages() == 0
     }
