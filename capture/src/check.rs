@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{Access, access};
+use shared::check::Report;
 use shared::config::{Config, Loaded, PortAddress, SerialSetting};
 use shared::wire::Status;
 use shared::wire::client::{Client, ClientError};
@@ -24,58 +25,16 @@ use crate::words;
 /// Where a check failed; all of them are made.
 pub fn check(loaded: &Loaded, output: &mut dyn Write) -> Result<(), Failure> {
     let config = &loaded.config;
-    let mut report = Report { output, failed: 0 };
-    report.print(&loaded.effective.to_string());
-    match &loaded.file {
-        Some(file) => report.good("configuration", &file.display().to_string()),
-        None => report.good("configuration", "no file; flags, environment and defaults"),
-    }
-    for warning in &loaded.warnings {
-        report.note(warning);
-    }
+    let mut report = Report::begin(loaded, output);
     let running = running(config);
-    report.take("port", check_port(config, running.as_ref().ok()));
+    report.take("usb", &check_port(config, running.as_ref().ok()));
     report.take(
-        "queue",
-        check_folder(&config.queue.path, config.queue.max_size_bytes),
+        "queue.path",
+        &check_folder(&config.queue.path, config.queue.max_size_bytes),
     );
-    report.take("socket", check_socket(config, running));
-    match report.failed {
-        0 => Ok(()),
-        1 => Err(Failure::failed("a check failed")),
-        failed => Err(Failure::failed(format!("{failed} checks failed"))),
-    }
-}
-
-/// Lines of `ok` and `FAILED`.
-struct Report<'a> {
-    output: &'a mut dyn Write,
-    failed: u32,
-}
-
-impl Report<'_> {
-    fn print(&mut self, text: &str) {
-        // Where nobody reads, the exit code tells.
-        let _ = writeln!(self.output, "{text}");
-    }
-
-    fn good(&mut self, name: &str, text: &str) {
-        self.print(&format!("ok      {name}: {text}"));
-    }
-
-    fn note(&mut self, text: &str) {
-        self.print(&format!("note    {text}"));
-    }
-
-    fn take(&mut self, name: &str, outcome: Result<String, String>) {
-        match outcome {
-            Ok(text) => self.good(name, &text),
-            Err(text) => {
-                self.failed += 1;
-                self.print(&format!("FAILED  {name}: {text}"));
-            }
-        }
-    }
+    report.take("queue.socket", &check_socket(config, running));
+    report.note("the broker is checked by `publisher --check`");
+    report.end().map_err(Failure::failed)
 }
 
 /// The capture that runs on the configured socket.

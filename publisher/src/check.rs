@@ -1,12 +1,12 @@
 //! `publisher --check`: whether everything that the configuration names is there and answers. Really
 //! connects, under a client id of its own, without a will and without a word on any topic.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use shared::check::Report;
 use shared::config::{BrokerAddress, Loaded};
-use shared::exit::Exit;
 use shared::wire::client::Client;
 
 use crate::mqtt::{CONNECT_TIMEOUT, Command, Mqtt, MqttEvent, MqttSettings};
@@ -17,42 +17,29 @@ const SOCKET_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prints the values in effect and what became of each check.
 ///
 /// # Errors
-/// Where nothing can be printed.
-pub fn check(loaded: &Loaded, out: &mut impl Write) -> io::Result<Exit> {
+/// Where a check failed, in words; all of them are made.
+pub fn check(loaded: &Loaded, output: &mut dyn Write) -> Result<(), String> {
     let config = &loaded.config;
-    match &loaded.file {
-        Some(file) => writeln!(out, "# {}", file.display())?,
-        None => writeln!(out, "# no configuration file: flags, environment and defaults")?,
-    }
-    writeln!(out, "{}", loaded.effective)?;
-    let mut is_good = true;
-    let mut tell = |what: &str, outcome: Result<String, String>| {
-        is_good &= outcome.is_ok();
-        let (mark, words) = match outcome {
-            Ok(words) => ("ok", words),
-            Err(words) => ("FAILED", words),
-        };
-        writeln!(out, "# {mark:<7}{what}: {words}")
-    };
+    let mut report = Report::begin(loaded, output);
     match settings::keys(&config.decryption) {
         Ok((None, _)) => {}
-        Ok((Some(_), _)) => tell("decryption_key", Ok("32 hex digits".to_owned()))?,
-        Err(error) => tell("decryption_key", Err(error.to_string()))?,
+        Ok((Some(_), _)) => report.take("decryption_key", &Ok("32 hex digits".to_owned())),
+        Err(error) => report.take("decryption_key", &Err(error.to_string())),
     }
-    tell("queue.socket", socket(loaded))?;
+    report.take("queue.socket", &socket(loaded));
     match settings::mqtt(&config.mqtt) {
-        Err(error) => tell("mqtt", Err(error.to_string()))?,
+        Err(error) => report.take("mqtt", &Err(error.to_string())),
         Ok((settings, warnings)) => {
             for warning in warnings {
-                tell("mqtt", Ok(format!("warning: {warning}")))?;
+                report.note(&format!("mqtt: {warning}"));
             }
             for broker in &config.mqtt.brokers {
-                tell("mqtt.address", answer(&settings, broker))?;
+                report.take("mqtt.address", &answer(&settings, broker));
             }
         }
     }
-    writeln!(out, "# the meter's port is checked by `capture --check`")?;
-    Ok(if is_good { Exit::Done } else { Exit::Failed })
+    report.note("the meter's port is checked by `capture --check`");
+    report.end()
 }
 
 fn socket(loaded: &Loaded) -> Result<String, String> {

@@ -170,8 +170,9 @@ impl From<ReplayError> for Failure {
 fn carry_out(line: CommandLine) -> Result<Exit, Failure> {
     let loaded = shared::config::load(&line.flags)?;
     if line.flags.check {
-        let exit = crate::check::check(&loaded, &mut io::stdout().lock())?;
-        return Ok(exit);
+        return crate::check::check(&loaded, &mut io::stdout().lock())
+            .map(|()| Exit::Done)
+            .map_err(|words| Failure::new(Exit::Failed, words));
     }
     match line.command {
         None | Some(Subcommands::Run) => {

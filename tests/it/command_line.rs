@@ -324,6 +324,38 @@ fn export_prints_byte_for_byte_what_the_meter_sent_with_and_without_capture_runn
 }
 
 #[test]
+fn both_programs_print_their_checks_alike() {
+    let folder = Folder::new();
+    let arguments = [
+        "--usb",
+        "file:missing.txt",
+        "--mqtt_address",
+        "127.0.0.1:1",
+        "--queue",
+        "queue",
+        "--socket",
+        "queue.sock",
+        "--check",
+    ];
+    let of_capture = run_capture(folder.path(), &arguments);
+    let of_publisher = run_publisher(folder.path(), &arguments);
+    let parts = [&of_capture, &of_publisher].map(|ran| {
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        let text = ran.text();
+        let (values, results) = text.split_once("\n\n").unwrap_or_else(|| panic!("{text}"));
+        for line in results.lines() {
+            let is_marked = ["# ok     ", "# FAILED ", "# note   "].map(|mark| line.starts_with(mark));
+            assert!(is_marked.contains(&true), "{text}");
+        }
+        (values.to_owned(), results.to_owned())
+    });
+    assert_eq!(parts[0].0, parts[1].0);
+    assert!(parts[0].0.starts_with("# no configuration file"), "{parts:?}");
+    assert!(parts[0].1.contains("# FAILED usb: "), "{parts:?}");
+    assert!(parts[1].1.contains("# FAILED mqtt.address: "), "{parts:?}");
+}
+
+#[test]
 fn a_file_is_taken_in_once_and_capture_ends_when_all_is_durable() {
     let mut house = Installation::new(45);
     let sent = house.household.telegrams(200);
