@@ -3,6 +3,7 @@
 //! after it has grown.
 
 use sha2::{Digest as _, Sha256};
+use shared::telegram::seven_bit;
 use shared::wire::Digest;
 
 /// The digest so far.
@@ -11,7 +12,7 @@ pub struct Chain {
     /// How many telegrams it covers.
     pub telegrams: u64,
     /// Their digest: half of SHA-256 over the digest before, the time that the file states, if any, and
-    /// the telegram. All zeros for none.
+    /// the telegram without its line end, which it lacks where the file ended there. All zeros for none.
     pub digest: Digest,
 }
 
@@ -28,13 +29,19 @@ impl Chain {
             }
             None => hash.update([0]),
         }
-        hash.update(telegram);
+        hash.update(without_line_end(telegram));
         let whole = hash.finalize();
         for (byte, from) in self.digest.iter_mut().zip(whole) {
             *byte = from;
         }
         self.telegrams += 1;
     }
+}
+
+fn without_line_end(telegram: &[u8]) -> &[u8] {
+    let is_of_line_end = |byte: u8| matches!(seven_bit::without_parity(byte), b'\r' | b'\n');
+    let end = telegram.iter().rposition(|&byte| !is_of_line_end(byte));
+    telegram.get(..end.map_or(0, |end| end + 1)).unwrap_or_default()
 }
 
 /// The digest of one telegram alone.
@@ -64,6 +71,12 @@ mod tests {
         assert_eq!(short.telegrams, 2);
         assert_eq!(long, chain(&[(None, "a"), (None, "b"), (None, "c")]));
         assert_ne!(long.digest, short.digest);
+    }
+
+    #[test]
+    fn a_telegram_whose_line_end_came_later_is_the_same() {
+        let ends = ["!", "!\r", "!\r\n", "!\n"].map(|telegram| chain(&[(None, telegram)]).digest);
+        assert_eq!(ends, [ends[0]; 4]);
     }
 
     #[test]
