@@ -5,12 +5,13 @@
 //! import that is interrupted goes on where it was, and memory is that of one part.
 
 pub mod chain;
+pub mod known;
 pub mod part;
 pub mod source;
 pub mod taken;
 pub mod timing;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use shared::config::{Config, CrcPolicy};
 use shared::exit::Exit;
 use shared::record::Record;
 use shared::wire::client::{Append, Batch, Client, ClientError};
-use shared::wire::{Digest, Imported, ImportedFile};
+use shared::wire::{Imported, ImportedFile};
 
 use crate::clock;
 use crate::export::REQUEST_TIMEOUT;
@@ -27,6 +28,7 @@ use crate::failure::Failure;
 use crate::queue::{Queue, Salvage};
 use crate::{run, words};
 use chain::Chain;
+use known::Beginning;
 use source::{Entry, Item};
 use taken::Taken;
 use timing::Timing;
@@ -183,21 +185,10 @@ fn import_feed(target: &mut Target, feed: &Feed<'_>) -> Result<Summary, Failure>
     };
 
     // How far it has been taken: the longest beginning of it that the queue knows.
-    let known: BTreeSet<(u64, Digest)> = target
-        .imports()?
-        .into_iter()
-        .map(|file| (file.telegrams, file.digest))
-        .collect();
-    let mut whole = Chain::default();
-    let mut begun = Chain::default();
+    let mut beginning = Beginning::new(target.imports()?);
     feed.read(|item| {
         match item {
-            Item::Telegram(entry) => {
-                whole.push(entry.stated_at_us, &entry.telegram);
-                if known.contains(&(whole.telegrams, whole.digest)) {
-                    begun = whole;
-                }
-            }
+            Item::Telegram(entry) => beginning.push(entry.stated_at_us, &entry.telegram),
             Item::Rejected { place, reason } => {
                 summary.rejected += 1;
                 if summary.rejected <= MAX_NAMED_REJECTED {
@@ -208,6 +199,7 @@ fn import_feed(target: &mut Target, feed: &Feed<'_>) -> Result<Summary, Failure>
         Ok::<(), io::Error>(())
     })
     .map_err(unreadable)?;
+    let (whole, begun) = (beginning.whole(), beginning.longest());
     summary.known = begun.telegrams;
 
     let written_at = std::fs::metadata(path)

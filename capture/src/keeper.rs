@@ -16,6 +16,7 @@
 //!   the queue's bound, and everything else goes on.
 
 mod consumers;
+mod progress;
 mod trouble;
 
 use std::collections::VecDeque;
@@ -26,9 +27,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use shared::wire::client::{Append, Appended};
-use shared::wire::{ConsumerStatus, Loss, MAX_FRAME_BYTES, Refusal, Reply, Request, Status};
+use shared::wire::{ConsumerStatus, ImportedFile, Loss, MAX_FRAME_BYTES, Refusal, Reply, Request, Status};
 
 use crate::clock;
+use crate::import::chain::Chain;
 use crate::import::part::{self, PartError};
 use crate::import::taken::Taken;
 use crate::intake::{AcceptedTelegram, Arrived, IntakeStatus};
@@ -37,11 +39,19 @@ use crate::queue::{AppendError, Arrival, ConsumerError, FlushError, Queue};
 use crate::run;
 use crate::service_manager::ServiceManager;
 use consumers::Consumers;
+use progress::Progress;
 use trouble::{Losing, MeterSilence, Trouble};
 
 /// What the keeper is told.
 #[derive(Debug)]
 pub enum Message {
+    /// What arrives from now on comes from a regular file, behind what was taken of it before.
+    FileBegins {
+        /// Name of the file.
+        source: String,
+        /// What was taken.
+        taken: Chain,
+    },
     /// From intake.
     Arrived(Arrived),
     /// Intake has stopped: nothing arrives any more.
@@ -108,6 +118,8 @@ pub struct Keeper {
     ask_intake: AskIntake,
     meter_file: MeterFile,
     taken: Taken,
+    /// Where the port is a regular file.
+    file: Option<Progress>,
     consumers: Consumers,
     service_manager: ServiceManager,
     gate: Gate,
@@ -153,6 +165,7 @@ impl Keeper {
             ask_intake,
             meter_file,
             taken,
+            file: None,
             consumers: Consumers::default(),
             service_manager,
             gate,
@@ -170,6 +183,11 @@ impl Keeper {
             told_losses,
             meter,
         })
+    }
+
+    /// How far each file has been taken into the queue.
+    pub fn imports(&self) -> Vec<ImportedFile> {
+        self.taken.files()
     }
 
     /// Keeps the queue until it is told to stop, then closes it.
@@ -213,7 +231,14 @@ impl Keeper {
         for telegram in std::mem::take(&mut self.overflow) {
             self.append(telegram);
         }
-        self.queue.close()
+        if let Err(error) = self.note_progress() {
+            tracing::warn!("{error}: the last telegrams of the file will be taken again");
+        }
+        self.queue.close()?;
+        if let Err(error) = self.taken.settle() {
+            tracing::debug!("what was taken is found in the queue at the next start: {error}");
+        }
+        Ok(())
     }
 
     /// How long nothing needs to be done where no message comes.
@@ -232,6 +257,7 @@ impl Keeper {
 
     fn take(&mut self, message: Message) {
         match message {
+            Message::FileBegins { source, taken } => self.file = Some(Progress::new(source, taken)),
             Message::Arrived(Arrived::Telegram(telegram)) => {
                 self.meter.heard(telegram.uptime_us);
                 if self.overflow.is_empty() {
@@ -275,6 +301,9 @@ impl Keeper {
         }
         match appended {
             Ok(_) => {
+                if let Some(file) = &mut self.file {
+                    file.appended(&telegram.telegram);
+                }
                 self.unflushed_since.get_or_insert_with(Instant::now);
             }
             Err(AppendError::Full { .. }) if self.settings.can_wait => {
@@ -310,19 +339,41 @@ impl Keeper {
 
     /// Makes durable what has been appended; `false` where that failed, which has then been said.
     fn flush(&mut self) -> bool {
+        if let Err(error) = self.note_progress() {
+            self.trouble.begun(&error);
+            return false;
+        }
         match self.queue.flush() {
             Ok(_) => {
-                self.unflushed_since = None;
-                self.trouble_over();
-                if self.taken.is_unsettled() {
-                    self.settle();
-                }
+                self.all_durable();
                 true
             }
             Err(error) => {
                 self.trouble.begun(&error);
                 false
             }
+        }
+    }
+
+    /// Notes which telegrams of the file are on their way to the disk.
+    fn note_progress(&mut self) -> Result<(), String> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        file.note(&mut self.taken, self.queue.head())
+            .map_err(|error| format!("cannot write {}: {error}", self.settings.imports_file.display()))
+    }
+
+    fn all_durable(&mut self) {
+        self.unflushed_since = None;
+        self.trouble_over();
+        let settled = match &mut self.file {
+            Some(file) => file.flushed(&mut self.taken, self.queue.head()),
+            None => self.taken.settle(),
+        };
+        if let Err(error) = settled {
+            // The records are durable: after a restart they are found in the queue.
+            tracing::warn!("cannot write {}: {error}", self.settings.imports_file.display());
         }
     }
 
@@ -339,25 +390,21 @@ impl Keeper {
         self.told_losses = losses;
     }
 
-    fn settle(&mut self) {
-        if let Err(error) = self.taken.settle() {
-            // The records are durable: after a restart they are found in the queue.
-            tracing::warn!("cannot write {}: {error}", self.settings.imports_file.display());
-        }
-    }
-
     fn upkeep(&mut self) {
         if !self.has_more_upkeep && self.last_upkeep.elapsed() < UPKEEP_INTERVAL {
             return;
         }
         self.last_upkeep = Instant::now();
+        if let Err(error) = self.note_progress() {
+            // What upkeep removes may be what is needed for writing it.
+            self.trouble.begun(&error);
+        }
         match self.queue.maintain(clock::now_us(), clock::uptime_us()) {
             Ok(done) => {
                 self.has_more_upkeep = done.has_more;
                 self.losing.trimmed(done.lost_records);
                 if self.queue.buffered_bytes() == 0 {
-                    self.unflushed_since = None;
-                    self.trouble_over();
+                    self.all_durable();
                 }
             }
             Err(error) => {
@@ -457,6 +504,16 @@ impl Keeper {
 
     /// Takes a part of a file, durable as a whole or not at all.
     fn import(&mut self, session: u64, append: &Append) -> Reply {
+        // The part's records come behind what waits of capture's own file.
+        if self.file.is_some() && self.queue.buffered_bytes() > 0 && !self.flush() {
+            return Reply::Refused {
+                refusal: Refusal::Storage,
+                message: format!(
+                    "the queue cannot be written: {}; import again when `capture status` shows no trouble",
+                    self.trouble.current().unwrap_or_default()
+                ),
+            };
+        }
         let taken = part::take(&mut self.queue, &mut self.taken, session, append);
         if self.queue.buffered_bytes() == 0 {
             self.unflushed_since = None;

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod export;
 pub mod failure;
 pub mod forget;
+pub mod forwarder;
 pub mod import;
 pub mod intake;
 pub mod keeper;

@@ -12,15 +12,16 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use shared::config::{Config, PortAddress};
 use shared::exit::Exit;
 use shared::wire::Loss;
 
 use crate::failure::Failure;
-use crate::intake::{Arrived, Intake};
+use crate::forwarder::{Forwarder, PortFile};
+use crate::intake::{Intake, Memory};
 use crate::keeper::{CHANNEL_MESSAGES, Gate, Keeper, KeeperSettings, Message};
 use crate::meter::MeterFile;
 use crate::queue::{OpenReport, Queue, QueueOptions};
@@ -65,12 +66,14 @@ pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
     );
 
     let (meter_file, memory) = MeterFile::open(&config.queue.path);
+    let file = PortFile::of(&config.port);
+    // A file is judged by itself, so that it gives the same telegrams each time.
+    let memory = if file.is_some() { Memory::default() } else { memory };
     let reader = queue.reader();
     let (messages, taken) = sync_channel(CHANNEL_MESSAGES);
     let (intake, arrivals) = Intake::start(config.port.clone(), memory).map_err(no_thread)?;
     let intake = Arc::new(intake);
     let gate = Gate::default();
-    let forwarder = forward(arrivals, messages.clone(), gate.clone(), stop.clone()).map_err(no_thread)?;
 
     let (input_end, input_ended) = sync_channel(1);
     let settings = KeeperSettings {
@@ -87,10 +90,20 @@ pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
         Box::new(move || asked.status()),
         meter_file,
         ServiceManager::from_environment(),
-        gate,
+        gate.clone(),
         input_end,
     )
     .map_err(|error| Failure::new(Exit::Storage, format!("reading what has been imported: {error}")))?;
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    let forwarder = Forwarder {
+        messages: messages.clone(),
+        gate,
+        stop: stop.clone(),
+        is_stopping: Arc::clone(&is_stopping),
+    };
+    let forwarder = forwarder
+        .start(arrivals, file.map(|file| (file, keeper.imports())))
+        .map_err(no_thread)?;
     let ended = stop.clone();
     let keeper = std::thread::Builder::new()
         .name("keeper".to_owned())
@@ -127,6 +140,7 @@ pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
             tracing::error!("the {thread} thread has ended by a fault of the program: stopping");
         }
     }
+    is_stopping.store(true, Ordering::Relaxed);
     intake.stop();
     // Where the keeper has ended already there is nobody to be told.
     let _ = messages.send(Message::Stop);
@@ -215,34 +229,6 @@ pub fn tell_loss(loss: &Loss) {
     );
 }
 
-/// Hands on what intake accepts, in a thread of its own: the keeper listens to one channel alone.
-fn forward(
-    arrivals: Receiver<Arrived>,
-    keeper: SyncSender<Message>,
-    gate: Gate,
-    stop: SyncSender<Stop>,
-) -> io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("forwarder".to_owned())
-        .spawn(move || {
-            let mut is_read_to_its_end = false;
-            for arrived in arrivals {
-                is_read_to_its_end |= matches!(arrived, Arrived::Ended | Arrived::Unreadable(_));
-                while gate.is_shut() {
-                    std::thread::sleep(GATE_ROUND);
-                }
-                if keeper.send(Message::Arrived(arrived)).is_err() {
-                    return;
-                }
-            }
-            let _ = keeper.send(Message::IntakeEnded);
-            if !is_read_to_its_end {
-                // Where capture is stopping already this comes too late to matter.
-                let _ = stop.try_send(Stop::Fault("intake"));
-            }
-        })
-}
-
 /// Tells that the keeper has ended, also where it panicked: capture without it would read and store
 /// nothing.
 struct OnEnd(SyncSender<Stop>);
@@ -253,5 +239,5 @@ impl Drop for OnEnd {
     }
 }
 
-/// How often a shut gate is looked at.
-const GATE_ROUND: Duration = Duration::from_millis(20);
+#[cfg(test)]
+mod tests;

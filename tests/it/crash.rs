@@ -4,12 +4,16 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tests::deadline::SOON;
+use shared::wire::client::Client;
+use tests::deadline::{SOON, wait_for};
+use tests::folder::Folder;
+use tests::household::Dialect;
 use tests::household::random::Random;
 use tests::ledger::Ledger;
 use tests::process::Process;
+use tests::programs::{run_capture, start_capture};
 
-use crate::installation::{Installation, TOPIC, assert_readings_are_true};
+use crate::installation::{Installation, TOPIC, assert_readings_are_true, household};
 
 const RECOVERY: Duration = Duration::from_secs(120);
 
@@ -64,6 +68,55 @@ fn a_capture_killed_again_and_again_keeps_what_it_has_shown() {
     // A kill takes what was on its way: the pty's buffer and what was read and not flushed yet.
     let lost = house.sent.len() - ledger.len();
     assert!(lost <= 6 * 20, "six kills took {lost} telegrams");
+}
+
+#[test]
+fn a_file_is_taken_once_whenever_capture_is_killed() {
+    const COUNT: usize = 4000;
+    let folder = Folder::new();
+    let mut random = Random::new(36);
+    let sent: Vec<u8> = household(36, Dialect::Dsmr5)
+        .telegrams(COUNT)
+        .into_iter()
+        .flat_map(|telegram| telegram.bytes)
+        .collect();
+    folder.write("capture.txt", &sent);
+    let places = ["--queue", "queue", "--socket", "queue.sock"];
+    let arguments = [&["--usb", "file:capture.txt"], &places[..]].concat();
+    let mut heads = vec![0];
+    for _ in 0..6 {
+        let before = *heads.last().unwrap();
+        let mut capture = start_capture(folder.path(), &arguments);
+        let grown = wait_for("the queue to grow", SOON, || {
+            let mut client =
+                Client::connect(&folder.join("queue.sock"), SOON).map_err(|error| error.to_string())?;
+            let head = client.status().map_err(|error| error.to_string())?.head;
+            if head > before || head as usize == COUNT {
+                Ok(head)
+            } else {
+                Err(format!("{head}"))
+            }
+        });
+        thread::sleep(Duration::from_millis(random.below(20)));
+        capture.kill();
+        heads.push(grown);
+    }
+    println!("heads at the kills: {heads:?}");
+    assert!(
+        heads[1] < COUNT as u64,
+        "the first kill comes before the end: {heads:?}"
+    );
+    run_capture(folder.path(), &[&arguments[..], &["--once"]].concat()).done();
+    let kept = run_capture(folder.path(), &[&["export"], &places[..]].concat()).done();
+    assert!(
+        kept.output == sent,
+        "{} bytes sent, {} kept; heads at the kills: {heads:?}",
+        sent.len(),
+        kept.output.len()
+    );
+    let again = run_capture(folder.path(), &[&arguments[..], &["--once"]].concat()).done();
+    let words = "4 000 telegrams of capture.txt were taken before";
+    assert!(again.errors.contains(words), "{again:?}");
 }
 
 /// Rounds of killing one of the three after another over one folder; `SMARTMETER_CRASH_ROUNDS` says how

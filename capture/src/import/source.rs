@@ -65,6 +65,20 @@ pub fn read<E: From<io::Error>>(
     }
 }
 
+/// The same of a file that is a raw capture, whatever it looks like.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_raw<E: From<io::Error>>(
+    path: &Path,
+    policy: CrcPolicy,
+    mut take: impl FnMut(Item) -> Result<(), E>,
+) -> Result<(), E> {
+    let input = BufReader::with_capacity(64 * 1024, File::open(path)?);
+    read_stream(input, policy, &mut take)
+}
+
 fn read_stream<E: From<io::Error>>(
     mut input: impl BufRead,
     policy: CrcPolicy,

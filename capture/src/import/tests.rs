@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use shared::config::Config;
 use shared::record::Record;
 use shared::telegram::crc16;
+use shared::wire::Digest;
 
 use super::chain::digest_of;
 use super::part::take;

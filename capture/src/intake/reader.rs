@@ -174,7 +174,10 @@ impl Reader {
                 silence = Silence::begin();
             }
         };
-        self.assembler.interrupt(&mut self.found);
+        // Where reading a file is stopped, what is pending is whole there at the next start.
+        if !matches!(self.port.address, PortAddress::File(_)) {
+            self.assembler.interrupt(&mut self.found);
+        }
         self.pacing.forget();
         match self.hand_on() {
             Ok(_) => (bytes_in_all, end),

@@ -1,9 +1,10 @@
 //! What the keeper has to say, said once per change of state: trouble with the disk, losses, and a meter
 //! that has gone silent.
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use crate::queue::{AppendError, FlushError};
+use crate::queue::AppendError;
 use crate::words;
 
 /// Whether telegrams can be made durable at present.
@@ -14,7 +15,7 @@ pub(super) struct Trouble {
 
 impl Trouble {
     /// Something could not be made durable.
-    pub(super) fn begun(&mut self, error: &FlushError) {
+    pub(super) fn begun(&mut self, error: &impl Display) {
         if self.current.is_none() {
             tracing::error!("telegrams cannot be stored and wait in memory: {error}");
             self.current = Some((error.to_string(), Instant::now()));

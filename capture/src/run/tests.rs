@@ -1,0 +1,144 @@
+//! A file as the port: what it gives is taken once, however often capture is started.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use shared::telegram::crc16;
+
+use super::*;
+use crate::import::import;
+
+/// A queue folder and files beside it.
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn file(&self, name: &str, telegrams: &[Vec<u8>]) -> PathBuf {
+        fs::write(self.path(name), telegrams.concat()).unwrap();
+        self.path(name)
+    }
+
+    fn config(&self, file: &Path) -> Config {
+        let mut config = Config::default();
+        config.port.address = PortAddress::File(file.to_owned());
+        config.queue.path = self.path("queue");
+        config.queue.socket = self.path("queue.sock");
+        config
+    }
+
+    /// Runs capture once over the file; what is in the queue then.
+    fn take_in(&self, file: &Path) -> Vec<Vec<u8>> {
+        run(&self.config(file), true).unwrap();
+        let (queue, _) = open_queue(&self.config(file)).unwrap();
+        let mut reader = queue.reader();
+        let mut telegrams = Vec::new();
+        loop {
+            let records = reader
+                .read(telegrams.len() as u64 + 1, 1_000_000)
+                .unwrap()
+                .records;
+            if records.is_empty() {
+                return telegrams;
+            }
+            telegrams.extend(records.into_iter().map(|record| record.telegram));
+        }
+    }
+}
+
+fn without_crc(number: u32) -> Vec<u8> {
+    format!("/ISK5\\2M550T-1012\r\n\r\n1-0:1.8.1({number:06}.000*kWh)\r\n!\r\n").into_bytes()
+}
+
+fn with_crc(number: u32) -> Vec<u8> {
+    let mut telegram = without_crc(number);
+    telegram.truncate(telegram.len() - 2);
+    let crc = crc16::ARC.of(telegram.iter().copied());
+    telegram.extend_from_slice(format!("{crc:04X}\r\n").as_bytes());
+    telegram
+}
+
+fn telegrams(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
+    numbers.map(with_crc).collect()
+}
+
+#[test]
+fn a_file_is_taken_once_however_often_capture_starts_and_goes_on_where_it_has_grown() {
+    let bench = Bench::new();
+    let file = bench.file("a.txt", &telegrams(0..600));
+    assert_eq!(bench.take_in(&file), telegrams(0..600));
+    assert_eq!(bench.take_in(&file), telegrams(0..600));
+    let file = bench.file("a.txt", &telegrams(0..700));
+    assert_eq!(bench.take_in(&file), telegrams(0..700));
+    assert_eq!(bench.take_in(&file), telegrams(0..700));
+    // Another file is taken, and the first one is still known.
+    let other = bench.file("b.txt", &telegrams(1000..1010));
+    let both = [telegrams(0..700), telegrams(1000..1010)].concat();
+    assert_eq!(bench.take_in(&other), both);
+    assert_eq!(bench.take_in(&file), both);
+}
+
+#[test]
+fn a_file_that_ended_within_a_line_end_is_known_when_it_has_grown() {
+    let bench = Bench::new();
+    let mut cut = telegrams(0..5);
+    let length = cut[4].len();
+    cut[4].truncate(length - 2);
+    let file = bench.file("a.txt", &cut);
+    assert_eq!(bench.take_in(&file), cut);
+    let file = bench.file("a.txt", &telegrams(0..8));
+    assert_eq!(bench.take_in(&file), [cut, telegrams(5..8)].concat());
+}
+
+#[test]
+fn import_and_the_port_know_of_each_other() {
+    let bench = Bench::new();
+    let file = bench.file("a.txt", &telegrams(0..10));
+    let import = |file: &PathBuf| {
+        let mut output = Vec::new();
+        import(&bench.config(file), &[file.clone()], false, &mut output).unwrap();
+        String::from_utf8(output).unwrap()
+    };
+    import(&file);
+    assert_eq!(bench.take_in(&file), telegrams(0..10));
+    let file = bench.file("a.txt", &telegrams(0..15));
+    assert_eq!(bench.take_in(&file), telegrams(0..15));
+    assert!(import(&file).contains(": 0 telegrams taken, 15 taken before"));
+}
+
+#[test]
+fn a_file_whose_meter_begins_to_send_a_crc_gives_the_same_each_time() {
+    let bench = Bench::new();
+    let sent = [(0..5).map(without_crc).collect(), telegrams(5..10)].concat();
+    let file = bench.file("a.txt", &sent);
+    assert_eq!(bench.take_in(&file), sent);
+    assert_eq!(bench.take_in(&file), sent);
+}
+
+#[test]
+fn a_pipe_has_no_memory() {
+    let bench = Bench::new();
+    let pipe = bench.path("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    for round in 1..=2 {
+        let writer = pipe.clone();
+        let writing = std::thread::spawn(move || {
+            let mut pipe = OpenOptions::new().write(true).open(writer).unwrap();
+            pipe.write_all(&telegrams(0..5).concat()).unwrap();
+        });
+        assert_eq!(bench.take_in(&pipe), vec![telegrams(0..5); round].concat());
+        writing.join().unwrap();
+    }
+}
