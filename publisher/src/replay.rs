@@ -349,7 +349,7 @@ struct Replaying<W> {
 
 impl<W: Write> Replaying<W> {
     fn run(mut self) -> Result<Exit, ReplayError> {
-        while !self.is_interrupted && !(self.has_all && self.delivery.is_idle()) {
+        while !self.is_interrupted && (!self.has_all || !self.delivery.is_idle()) {
             let is_reading = !self.has_all && self.delivery.has_room();
             let event = if is_reading {
                 self.received.try_recv().ok()
@@ -442,7 +442,7 @@ impl<W: Write> Replaying<W> {
     }
 
     fn deliver_all(&mut self, outputs: &mut Vec<Output>) -> Result<(), ReplayError> {
-        for output in outputs.drain(..).collect::<Vec<_>>() {
+        for output in std::mem::take(outputs) {
             if self.has_all {
                 break;
             }

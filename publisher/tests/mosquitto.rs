@@ -1,5 +1,7 @@
 //! The connection to a real mosquitto: versions, limits, permissions, passwords, TLS, will, restart.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;

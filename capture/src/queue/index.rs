@@ -119,7 +119,7 @@ impl Index {
     }
 
     /// How many blocks there are.
-    pub fn len(&self) -> usize {
+    pub fn block_count(&self) -> usize {
         self.entries.len()
     }
 

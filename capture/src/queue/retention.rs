@@ -58,7 +58,7 @@ pub fn cost_bytes(entry: &Entry) -> u64 {
 
 /// What all blocks cost in the database.
 pub fn total_cost_bytes(index: &Index) -> u64 {
-    index.stored_bytes() + index.len() as u64 * BLOCK_OVERHEAD_BYTES
+    index.stored_bytes() + index.block_count() as u64 * BLOCK_OVERHEAD_BYTES
 }
 
 /// What the folder takes on disk for blocks of this cost, at most.
