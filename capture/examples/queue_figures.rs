@@ -9,6 +9,8 @@
 //! each and their CRC computed anew (or with made-up ones where no source is given), flushing after
 //! every `group` telegrams. `open` opens it again and says what that takes. Each prints one line of JSON.
 
+#![expect(clippy::print_stderr, reason = "progress is for the person who waits")]
+
 use std::path::Path;
 use std::time::Instant;
 

@@ -10,6 +10,13 @@
 //! | `room` | full, read-only and vanished folders; the bound on the size |
 //! | `traps` | what sled does that would bite |
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed, and says what it was about"
+)]
+
 #[path = "queue/support.rs"]
 mod support;
 

@@ -108,7 +108,13 @@ fn import_and_the_port_know_of_each_other() {
     let file = bench.file("a.txt", &telegrams(0..10));
     let import = |file: &PathBuf| {
         let mut output = Vec::new();
-        import(&bench.config(file), &[file.clone()], false, &mut output).unwrap();
+        import(
+            &bench.config(file),
+            std::slice::from_ref(file),
+            false,
+            &mut output,
+        )
+        .unwrap();
         String::from_utf8(output).unwrap()
     };
     import(&file);
