@@ -228,13 +228,12 @@ impl Keeper {
                 break;
             }
         }
-        for telegram in std::mem::take(&mut self.overflow) {
-            self.append(telegram);
-        }
+        let stored = self.store_overflow();
         if let Err(error) = self.note_progress() {
             tracing::warn!("{error}: the last telegrams of the file will be taken again");
         }
         self.queue.close()?;
+        stored?;
         if let Err(error) = self.taken.settle() {
             tracing::debug!("what was taken is found in the queue at the next start: {error}");
         }
@@ -321,20 +320,47 @@ impl Keeper {
                 || self.stop_by.is_some()
                 || self.input_ended.is_some()
         });
-        if !is_due {
+        // What waits beside the queue is due whatever has made its room: a flush within an import or upkeep too.
+        if !is_due && self.overflow.is_empty() {
             return;
         }
         while self.flush() && !self.overflow.is_empty() {
-            while self.queue.buffered_bytes() < FLUSH_BYTES {
-                let Some(telegram) = self.overflow.pop_front() else {
-                    break;
-                };
-                self.append(telegram);
-            }
+            self.append_overflow();
         }
         if self.overflow.is_empty() {
             self.gate.shut(false);
         }
+    }
+
+    /// Gives the queue as much of what waits beside it as one flush takes.
+    fn append_overflow(&mut self) {
+        while self.queue.buffered_bytes() < FLUSH_BYTES {
+            let Some(telegram) = self.overflow.pop_front() else {
+                break;
+            };
+            self.append(telegram);
+        }
+    }
+
+    /// At the end: stores what waits beside the queue.
+    ///
+    /// # Errors
+    ///
+    /// Where the queue still has no room; how much is left has then been said.
+    fn store_overflow(&mut self) -> Result<(), FlushError> {
+        while !self.overflow.is_empty() {
+            if !self.flush() {
+                if let Err(error) = self.queue.flush() {
+                    tracing::error!(
+                        "{} telegrams of the input could not be stored",
+                        self.overflow.len()
+                    );
+                    return Err(error);
+                }
+            }
+            self.append_overflow();
+        }
+        Ok(())
     }
 
     /// Makes durable what has been appended; `false` where that failed, which has then been said.

@@ -52,7 +52,7 @@ mod upkeep;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use shared::record::Record;
+use shared::record::{INTERVAL_SILENCE_MS, Record};
 use shared::wire::Imported;
 
 pub use error::{AppendError, ConsumerError, FlushError, OpenError};
@@ -149,16 +149,22 @@ impl Queue {
     /// # Errors
     /// Where it is too large, or too many wait already. The queue is as it was.
     pub fn append(&mut self, arrival: Arrival, telegram: &[u8]) -> Result<u64, AppendError> {
-        let (uptime_us, was_unflushed) = {
+        let (uptime_us, since_us, was_unflushed) = {
             let mut view = self.shared.view();
             let was_unflushed = std::mem::replace(&mut view.is_unflushed, true);
             // Stamped before, appended after a reader was told of the silence: what it was told holds.
-            (arrival.uptime_us.max(view.told_silent_until_us), was_unflushed)
+            let uptime_us = arrival.uptime_us.max(view.told_silent_until_us);
+            (uptime_us, view.asked_since_us, was_unflushed)
         };
-        let silence_ms = self.last_arrival.silence_ms(uptime_us);
+        let silence_ms = match self.last_arrival {
+            // The first record of a queue.
+            LastArrival::Never => 0,
+            last => last.silence_ms(uptime_us, since_us),
+        };
         match self.push(arrival.captured_at_us, silence_ms, telegram, true) {
             Ok(sequence) => {
                 self.last_arrival = LastArrival::Uptime(uptime_us);
+                self.shared.view().is_interval_told_closed = false;
                 Ok(sequence)
             }
             Err(error) => {
@@ -168,17 +174,34 @@ impl Queue {
         }
     }
 
-    /// Takes a telegram from elsewhere, with the times it came with.
+    /// Takes a telegram from elsewhere, with the times it came with. Where a reader was told of a silence that
+    /// closes an interval, its silence says so too: live and replayed, the same records give the same messages.
     ///
     /// # Errors
     /// As [`Self::append`].
     pub fn append_imported(&mut self, imported: &Imported) -> Result<u64, AppendError> {
-        let sequence = self.push(
+        let (was_unflushed, is_told_closed) = {
+            let mut view = self.shared.view();
+            let was_unflushed = std::mem::replace(&mut view.is_unflushed, true);
+            (was_unflushed, std::mem::take(&mut view.is_interval_told_closed))
+        };
+        let least_ms = if is_told_closed {
+            INTERVAL_SILENCE_MS + 1
+        } else {
+            0
+        };
+        let pushed = self.push(
             imported.captured_at_us,
-            imported.silence_ms,
+            imported.silence_ms.max(least_ms),
             &imported.telegram,
             false,
-        )?;
+        );
+        if pushed.is_err() {
+            let mut view = self.shared.view();
+            view.is_unflushed = was_unflushed;
+            view.is_interval_told_closed = is_told_closed;
+        }
+        let sequence = pushed?;
         if self.last_arrival == LastArrival::Never {
             // A telegram from the meter that follows is not the first record, and no clock tells the silence.
             self.last_arrival = LastArrival::OtherBoot;

@@ -200,3 +200,33 @@ fn a_device_that_is_not_there_is_waited_for_and_said_once_in_words() {
         .collect();
     assert_eq!(warnings.len(), 1, "said more than once:\n{said}");
 }
+
+#[test]
+fn capture_at_a_serial_meter_holds_no_network_socket() {
+    let mut house = Installation::new(64);
+    house.configure(0, "", "");
+    let capture = house.start_capture();
+    let _publisher = house.start_publisher();
+    house.send(5);
+    house.wait_for_reading(5, SOON);
+
+    let own: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", capture.id()))
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .filter_map(|target| {
+            let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(inode.to_owned())
+        })
+        .collect();
+    assert!(!own.is_empty(), "it serves a Unix socket, so it holds one");
+    for table in ["tcp", "tcp6", "udp", "udp6", "raw", "raw6"] {
+        // A machine without IPv6 has no such table.
+        let Ok(sockets) = std::fs::read_to_string(format!("/proc/net/{table}")) else {
+            continue;
+        };
+        for line in sockets.lines().skip(1) {
+            let inode = line.split_whitespace().nth(9).unwrap_or_default();
+            assert!(!own.iter().any(|socket| socket == inode), "{table}: {line}");
+        }
+    }
+}

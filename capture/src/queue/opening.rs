@@ -256,6 +256,10 @@ impl Queue {
                 index,
                 is_unflushed: !self.buffer.is_empty(),
                 last_arrival: self.last_arrival,
+                // What readers were told holds however often the database is opened.
+                told_silent_until_us: view.told_silent_until_us,
+                asked_since_us: view.asked_since_us,
+                is_interval_told_closed: view.is_interval_told_closed,
                 ..View::default()
             };
         }

@@ -33,6 +33,11 @@ pub(super) struct View {
     /// Until when, by the clock that does not jump, some reader was told that nothing came: a publisher may
     /// have closed an interval on that, so no record may say otherwise. In microseconds.
     pub(super) told_silent_until_us: u64,
+    /// When a reader first asked for the silence, by the same clock: where no clock tells when the last
+    /// telegram came, it is counted from here.
+    pub(super) asked_since_us: Option<u64>,
+    /// Some reader was told of a silence that closes an interval, and nothing was appended since.
+    pub(super) is_interval_told_closed: bool,
     /// Blocks that readers found damaged, and why; taken out of the queue by upkeep.
     pub(super) damaged: Vec<(Entry, String)>,
     /// Blocks are being replaced: the index and the database may disagree for a moment.
@@ -54,12 +59,14 @@ pub(super) enum LastArrival {
 }
 
 impl LastArrival {
-    /// Silence since then, in milliseconds.
-    pub(super) fn silence_ms(self, uptime_us: u64) -> u64 {
+    /// Silence since then, in milliseconds. Where no clock tells, it is counted from `since_us`, and after
+    /// another start of the machine it was long before that already.
+    pub(super) fn silence_ms(self, uptime_us: u64, since_us: Option<u64>) -> u64 {
+        let counted = uptime_us.saturating_sub(since_us.unwrap_or(uptime_us)) / 1000;
         match self {
-            Self::Never => 0,
+            Self::Never => counted,
             Self::Uptime(last) => uptime_us.saturating_sub(last) / 1000,
-            Self::OtherBoot => INTERVAL_SILENCE_MS + 1,
+            Self::OtherBoot => INTERVAL_SILENCE_MS + 1 + counted,
         }
     }
 }
@@ -132,14 +139,18 @@ impl Reader {
 
     /// Milliseconds since the last telegram came: the next record's silence will be at least this, also
     /// where that telegram has come already and is on its way to the queue. 0 while one is on its way to
-    /// the disk. `uptime_us` is the clock that does not jump.
+    /// the disk. Where none has ever come, or none since the machine started, it grows from when this was first
+    /// asked, so that a meter that never speaks shows. `uptime_us` is the clock that does not jump.
     pub fn silence_ms(&self, uptime_us: u64) -> u64 {
         let mut view = self.shared.view();
         if view.is_unflushed {
             0
         } else {
             view.told_silent_until_us = view.told_silent_until_us.max(uptime_us);
-            view.last_arrival.silence_ms(uptime_us)
+            let since_us = *view.asked_since_us.get_or_insert(uptime_us);
+            let silence_ms = view.last_arrival.silence_ms(uptime_us, Some(since_us));
+            view.is_interval_told_closed |= silence_ms > INTERVAL_SILENCE_MS;
+            silence_ms
         }
     }
 

@@ -104,7 +104,7 @@ impl Queue {
         let lowest_cursor = self.cursors.values().copied().min();
         let circumstances = retention::Circumstances {
             now_us,
-            silence_ms: self.last_arrival.silence_ms(uptime_us),
+            silence_ms: self.last_arrival.silence_ms(uptime_us, None),
             retention: self.options.retention.filter(|_| is_due),
             lowest_cursor,
             max_cost_bytes: retention::max_cost_bytes(self.options.max_size_bytes),
