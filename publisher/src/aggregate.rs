@@ -171,9 +171,8 @@ impl Aggregator {
         let received_at = received_at(record);
         let time = readings.time.unwrap_or(received_at);
         let number = self.interval_number(time);
-        if self.open.as_ref().is_some_and(|open| {
-            open.number != number || open.elapsed_ms.saturating_add(record.silence_ms) > self.longest_ms()
-        }) {
+        self.close_too_long(record, outputs);
+        if self.open.as_ref().is_some_and(|open| open.number != number) {
             self.close(outputs);
         }
         self.reading.clear();
@@ -223,9 +222,12 @@ impl Aggregator {
         (self.settings.interval_seconds > 0).then(|| self.moment(self.interval_number(time)))
     }
 
-    /// A record that does not open. It belongs to no interval, but its silence counts.
+    /// A record that does not open. It belongs to no interval, but its time counts: where nothing opens any
+    /// longer, what was read before must not wait for it. The cursor passes it with the interval that is
+    /// open, and at once where none is.
     fn pass_over(&mut self, record: &Record, outputs: &mut Vec<Output>) {
         self.silence(record.silence_ms, outputs);
+        self.close_too_long(record, outputs);
         match &mut self.open {
             Some(open) => {
                 open.last_sequence = record.sequence;
@@ -270,6 +272,18 @@ impl Aggregator {
             open.last_telegram.bytes.extend_from_slice(telegram);
             open.last_telegram.received_at = received_at(record);
             open.last_telegram.sequence = sequence;
+        }
+    }
+
+    /// Closes the interval that would span too long with this record.
+    fn close_too_long(&mut self, record: &Record, outputs: &mut Vec<Output>) {
+        let longest_ms = self.longest_ms();
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.elapsed_ms.saturating_add(record.silence_ms) > longest_ms)
+        {
+            self.close(outputs);
         }
     }
 

@@ -408,6 +408,53 @@ fn a_frame_that_does_not_open_waits_or_is_passed_over_with_its_sequence() {
     );
 }
 
+#[test]
+fn an_interval_closes_while_frames_come_that_do_not_open() {
+    for interval_seconds in [1, 10, 60] {
+        let settings = || Settings {
+            interval_seconds,
+            ..settings()
+        };
+        let mut all = records(60..100);
+        all.extend((100..160).map(|sequence| record(sequence, vec![0xDB, 0x08, 1, 2], 1000)));
+        let run = |aggregator: &mut Aggregator, records: &[Record]| {
+            let mut outputs = Vec::new();
+            for record in records {
+                let is_frame = record.sequence >= 100;
+                let taken = aggregator.take(record, &mut outputs);
+                assert_eq!(matches!(taken, Taken::Skipped { .. }), is_frame, "{taken:?}");
+            }
+            outputs
+        };
+        let whole = run(&mut skipping(settings()), &all);
+        let closings: Vec<(usize, u64)> = whole
+            .iter()
+            .enumerate()
+            .filter_map(|(at, output)| match output {
+                Output::Closed { last_sequence } => Some((at, *last_sequence)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(
+            closings.last().map(|(_, last_sequence)| *last_sequence),
+            Some(159),
+            "at {interval_seconds} s the cursor goes on with what is passed over"
+        );
+        let shown = shown(&whole);
+        assert!(shown.iter().any(|shown| shown.ends_with("99]")), "{shown:?}");
+        for (at, last_sequence) in closings {
+            let done = all.partition_point(|record| record.sequence <= last_sequence);
+            let mut resumed = skipping(settings());
+            resumed.prime(&all[done - 1]);
+            assert_eq!(
+                run(&mut resumed, &all[done..]),
+                &whole[at + 1..],
+                "resumed after record {last_sequence}"
+            );
+        }
+    }
+}
+
 /// How a meter's telegrams come in a property: how much later each is by its own clock (or by none), by the
 /// one that does not jump, and whether it can be opened.
 fn steps() -> impl Strategy<Value = Vec<(i64, u64, u8)>> {
