@@ -140,6 +140,7 @@ struct Meter {
 struct Told {
     capture: Vec<String>,
     broker: Vec<String>,
+    undecryptable: Vec<String>,
 }
 
 impl Told {
@@ -160,6 +161,45 @@ struct Report {
     skipped: BTreeMap<String, u64>,
     sent_at: Option<Duration>,
     is_due: bool,
+}
+
+impl Queue {
+    /// Takes in the next record, and counts and tells what of it is not published. One that waits for a key
+    /// is not taken.
+    fn take(
+        &mut self,
+        record: &Record,
+        report: &mut Report,
+        told: &mut Told,
+        outputs: &mut Vec<Output>,
+    ) -> Taken {
+        if record.sequence <= self.taken {
+            return Taken::Read;
+        }
+        let taken = self.aggregator.take(record, outputs);
+        match &taken {
+            Taken::Read => told.undecryptable.clear(),
+            Taken::Skipped { why } => {
+                count(&mut report.skipped, "undecryptable", 1);
+                if Told::is_news(&mut told.undecryptable, &why.to_string()) {
+                    tracing::warn!("telegram #{}: {why}; it is passed over", record.sequence);
+                }
+            }
+            Taken::Waiting { .. } => return taken,
+        }
+        self.pass(record.sequence, report);
+        taken
+    }
+
+    /// This record is done with; counts what is missing before it.
+    fn pass(&mut self, sequence: u64, report: &mut Report) {
+        let missing = sequence - self.taken - 1;
+        if missing > 0 && self.taken > 0 {
+            count(&mut report.skipped, "missing from the queue", missing);
+            tracing::warn!("{}", words::gap(self.taken + 1, sequence - 1));
+        }
+        self.taken = sequence;
+    }
 }
 
 impl Flow {
@@ -342,7 +382,9 @@ impl Flow {
         self.meter_silence(silence_ms, orders);
     }
 
-    /// The queue is another one. What the former gave is delivered, its open interval included.
+    /// The queue is another one. What the former gave is delivered, its open interval included and what was
+    /// read from it and had no room yet, at most a batch. What waits for a key would hold up the present
+    /// queue: it is given up.
     fn leave(&mut self, mut former: Queue, identity: &str, orders: &mut Vec<Order>) {
         tracing::warn!(
             "capture serves another queue than before ({identity}, was {}): what was read from the former \
@@ -350,8 +392,24 @@ impl Flow {
             former.identity
         );
         let mut outputs = Vec::new();
+        let mut given_up = 0;
+        for record in self.records.drain(..) {
+            if let Taken::Waiting { .. } =
+                former.take(&record, &mut self.report, &mut self.told, &mut outputs)
+            {
+                former.pass(record.sequence, &mut self.report);
+                count(&mut self.report.skipped, "undecryptable", 1);
+                given_up += 1;
+            }
+        }
         former.aggregator.silence(u64::MAX, &mut outputs);
-        self.records.clear();
+        if given_up > 0 {
+            tracing::warn!(
+                "encrypted telegrams of the former queue that no key has opened, now passed over: {}",
+                grouped(given_up)
+            );
+        }
+        self.waits_for_key = None;
         self.deliver_all(outputs, orders);
         self.deliver(Event::NewQueue, orders);
     }
@@ -490,29 +548,15 @@ impl Flow {
             let Some(record) = self.records.pop_front() else {
                 return;
             };
-            if record.sequence <= queue.taken {
-                continue;
-            }
-            let missing = record.sequence - queue.taken - 1;
-            match queue.aggregator.take(&record, &mut outputs) {
+            match queue.take(&record, &mut self.report, &mut self.told, &mut outputs) {
                 Taken::Read => self.waits_for_key = None,
-                Taken::Skipped { why } => {
-                    if count(&mut self.report.skipped, "undecryptable", 1) == 1 {
-                        tracing::warn!("telegram #{}: {why}; it is passed over", record.sequence);
-                    }
-                }
+                Taken::Skipped { .. } => {}
                 Taken::Waiting { why } => {
                     self.wait_for_key(record.sequence, why.to_string());
                     self.records.push_front(record);
                     return;
                 }
             }
-            if missing > 0 && queue.taken > 0 {
-                count(&mut self.report.skipped, "missing from the queue", missing);
-                let (first, last) = (queue.taken + 1, record.sequence - 1);
-                tracing::warn!("{}", words::gap(first, last));
-            }
-            queue.taken = record.sequence;
             self.deliver_all(std::mem::take(&mut outputs), orders);
         }
     }

@@ -578,28 +578,148 @@ fn another_queue_under_a_live_publisher_is_read_from_its_own_cursor() {
         simulation.serve();
     }
     let former = simulation.capture.name();
+    exchange_capture(&mut simulation, 15);
+    simulation.heal();
+    assert_eq!(
+        received_of(&simulation, &former),
+        (1..=25).collect::<Vec<_>>(),
+        "its open interval included"
+    );
+    let present = simulation.capture.name();
+    assert_eq!(received_of(&simulation, &present), (1..=15).collect::<Vec<_>>());
+    assert_eq!(simulation.capture.cursor, 15);
+}
+
+/// Sequences of this queue that the broker holds, in order of first reception.
+fn received_of(simulation: &Simulation, queue: &str) -> Vec<u64> {
+    let received = simulation.broker.received.iter();
+    received
+        .filter(|(found, _)| found == queue)
+        .map(|(_, sequence)| *sequence)
+        .collect()
+}
+
+/// Another capture with this many telegrams in a queue of its own.
+fn exchange_capture(simulation: &mut Simulation, telegrams: u64) {
     simulation.cut_session();
     simulation.capture = Capture {
         identity: 1,
         sessions: simulation.capture.sessions,
         ..Capture::default()
     };
-    for _ in 0..15 {
+    for _ in 0..telegrams {
         simulation.capture.produce(&mut simulation.random);
     }
+}
+
+#[test]
+fn what_was_read_from_a_former_queue_is_published_though_the_broker_was_away() {
+    let mut simulation = Simulation::new(2);
+    for _ in 0..2_000 {
+        simulation.capture.produce(&mut simulation.random);
+    }
+    simulation.capture.durable = 2_000;
+    simulation.open_session();
+    while !simulation.capture.commands.is_empty() {
+        simulation.serve();
+    }
+    assert!(!simulation.flow.records.is_empty(), "the window is full");
+    let read = simulation.flow.queue.as_ref().map_or(0, |queue| queue.fetched);
+    let former = simulation.capture.name();
+    exchange_capture(&mut simulation, 15);
     simulation.heal();
-    let of = |queue: &str| -> Vec<u64> {
-        let received = simulation.broker.received.iter();
-        received
-            .filter(|(found, _)| found == queue)
-            .map(|(_, sequence)| *sequence)
-            .collect()
-    };
+    assert_eq!(received_of(&simulation, &former), (1..=read).collect::<Vec<_>>());
+    let present = simulation.capture.name();
+    assert_eq!(received_of(&simulation, &present), (1..=15).collect::<Vec<_>>());
+}
+
+#[test]
+fn of_a_former_queue_only_what_waits_for_a_key_is_given_up_and_counted() {
+    let mut simulation = Simulation::new(3);
+    simulation.connect();
+    for _ in 0..10 {
+        simulation.capture.produce(&mut simulation.random);
+    }
+    simulation.capture.records[5].telegram = vec![0xDB, 0x08, 1, 2];
+    simulation.capture.durable = 10;
+    simulation.open_session();
+    let records = simulation.capture.records.clone();
+    simulation.handle(FlowEvent::Source(SourceEvent::Records { records, head: 10 }));
+    assert!(simulation.flow.waits_for_key.is_some());
+    let former = simulation.capture.name();
+    exchange_capture(&mut simulation, 15);
+    simulation.open_session();
     assert_eq!(
-        of(&former),
-        (1..=25).collect::<Vec<_>>(),
-        "its open interval included"
+        simulation.flow.waits_for_key, None,
+        "the present queue waits for nothing"
     );
-    assert_eq!(of(&simulation.capture.name()), (1..=15).collect::<Vec<_>>());
-    assert_eq!(simulation.capture.cursor, 15);
+    simulation.heal();
+    assert_eq!(received_of(&simulation, &former), [1, 2, 3, 4, 5, 7, 8, 9, 10]);
+    assert_eq!(
+        simulation.flow.report.skipped,
+        BTreeMap::from([("undecryptable".to_owned(), 1)])
+    );
+}
+
+/// Counts the warnings that hold these words.
+struct Warnings {
+    words: &'static str,
+    count: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut |_: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            if format!("{value:?}").contains(self.words) {
+                self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        });
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn each_run_of_telegrams_that_do_not_open_is_told_once() {
+    let mut simulation = Simulation::new(4);
+    let settings = FlowSettings {
+        on_undecryptable: OnTrouble::Skip,
+        ..settings()
+    };
+    simulation.flow = Flow::new(settings, simulation.now);
+    for _ in 0..10 {
+        simulation.capture.produce(&mut simulation.random);
+    }
+    for at in [2, 3, 4, 7, 8] {
+        simulation.capture.records[at].telegram = vec![0xDB, 0x08, 1, 2];
+    }
+    simulation.open_session();
+    let records = simulation.capture.records.clone();
+    let count = std::sync::Arc::default();
+    let warnings = Warnings {
+        words: "it is passed over",
+        count: std::sync::Arc::clone(&count),
+    };
+    tracing::subscriber::with_default(warnings, || {
+        simulation.handle(FlowEvent::Source(SourceEvent::Records { records, head: 10 }));
+    });
+    assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 2);
+    assert_eq!(
+        simulation.flow.report.skipped,
+        BTreeMap::from([("undecryptable".to_owned(), 5)])
+    );
 }
