@@ -69,7 +69,8 @@ pub fn import(
         }
     }
     let mut target = Target::open(config, append)?;
-    let imported = files.iter().try_for_each(|file| {
+    let mut without = Vec::new();
+    let imported: Result<(), Failure> = files.iter().try_for_each(|file| {
         let feed = Feed::File {
             path: file,
             policy: config.port.crc,
@@ -77,10 +78,21 @@ pub fn import(
         let summary = import_feed(&mut target, &feed)?;
         // Nobody may be left to be told; the import goes on.
         let _ = writeln!(output, "{summary}");
+        if summary.taken == 0 && summary.known == 0 && summary.rejected > 0 {
+            without.push(summary.name);
+        }
         Ok(())
     });
     target.close()?;
-    imported
+    imported?;
+    if without.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::failed(format!(
+            "no telegram in {}: expected a raw capture of a P1 port, or what `capture export` printed",
+            without.join(", ")
+        )))
+    }
 }
 
 /// What became of a file.

@@ -10,7 +10,6 @@ use shared::wire::client::Client;
 use shared::wire::{ConsumerStatus, PublisherReport, Status};
 
 use crate::clock;
-use crate::export::REQUEST_TIMEOUT;
 use crate::failure::Failure;
 use crate::words;
 
@@ -31,7 +30,7 @@ pub struct Wanted {
 ///
 /// Where it is not reachable, or the last telegram is older than asked for.
 pub fn status(config: &Config, wanted: Wanted, output: &mut dyn Write) -> Result<(), Failure> {
-    let status = Client::connect(&config.queue.socket, REQUEST_TIMEOUT)
+    let status = Client::connect(&config.queue.socket, ANSWER_TIMEOUT)
         .and_then(|mut client| client.status())
         .map_err(|error| Failure::failed(error.to_string()))?;
     let text = if wanted.is_json {
@@ -303,6 +302,9 @@ fn time(at_us: i64) -> Option<String> {
         .ok()
         .map(|time| time.to_string())
 }
+
+/// How long capture may take for an answer: a health check wants to know soon.
+const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests;

@@ -389,6 +389,29 @@ fn a_device_that_another_program_has_open_is_named_with_that_program() {
     assert!(second.join());
 }
 
+#[test]
+fn a_port_that_says_something_else_and_closes_is_tried_less_and_less_often() {
+    // As a terminal server does whose line is in use.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = PortAddress::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port: listener.local_addr().expect("its number").port(),
+    };
+    let (intake, _receiver) =
+        Intake::start(config(address, SerialSetting::Auto), Memory::default()).expect("starts");
+    let mut came = Vec::new();
+    while came.len() < 5 {
+        let mut stream = serve(&listener);
+        came.push(Instant::now());
+        stream.write_all(b"Port already in use\r\n").expect("it listens");
+    }
+    intake.stop();
+    // 250 ms, 500 ms, 1 s, 2 s, each at least half of it, against four times at most 250 ms.
+    let (first, last) = (came[0], came[came.len() - 1]);
+    assert!(last - first > Duration::from_millis(1500), "{:?}", last - first);
+    assert!(intake.join());
+}
+
 fn serve(listener: &TcpListener) -> TcpStream {
     listener.accept().expect("a connection").0
 }

@@ -327,6 +327,17 @@ fn what_is_not_valid_is_counted_and_left_out() {
 }
 
 #[test]
+fn a_file_without_a_telegram_is_an_input_that_failed() {
+    let bench = Bench::new();
+    let other = bench.file("index.tsv", b"file\tsource\nno telegram at all\n");
+    let good = bench.file("a.txt", &telegrams(0..3));
+    let failure = import(&bench.config, &[other, good], false, &mut Vec::new()).unwrap_err();
+    assert_eq!(failure.exit, Exit::Failed);
+    assert!(failure.words.contains("index.tsv"), "{failure}");
+    assert_eq!(bench.records().len(), 3, "the other file is taken all the same");
+}
+
+#[test]
 fn a_file_that_is_missing_is_named_before_anything_is_made() {
     let bench = Bench::new();
     let missing = bench.folder.path().join("missing.txt");

@@ -61,6 +61,8 @@ pub(super) struct Reader {
     /// Since the port was opened, or its line set, nothing has been decided yet: what comes first is the
     /// tail of a telegram, and no fault.
     is_at_start: bool,
+    /// Since the port was opened a telegram has come.
+    is_proven: bool,
 }
 
 impl Reader {
@@ -81,6 +83,7 @@ impl Reader {
             tcp_silence: TCP_SILENCE,
             trouble: None,
             is_at_start: true,
+            is_proven: false,
             port,
             sender,
             ledger,
@@ -95,8 +98,8 @@ impl Reader {
             let trouble = match Port::open(&self.port.address, self.search.line(), &self.stop) {
                 Ok(mut port) => {
                     self.opened();
-                    let (bytes, end) = self.read(&mut port);
-                    if bytes > 0 {
+                    let end = self.read(&mut port);
+                    if self.is_proven {
                         backoff.reset();
                     }
                     match end {
@@ -120,10 +123,9 @@ impl Reader {
         self.ledger.port_is("closed".to_owned());
     }
 
-    /// Reads an open port until something ends that, and gives how many bytes came.
-    fn read(&mut self, port: &mut Port) -> (u64, End) {
+    /// Reads an open port until something ends that.
+    fn read(&mut self, port: &mut Port) -> End {
         let mut buffer = vec![0; BUFFER_BYTES];
-        let mut bytes_in_all = 0;
         let mut silence = Silence::begin();
         let end = loop {
             if self.stop.is_asked() {
@@ -142,10 +144,6 @@ impl Reader {
             let line = match came {
                 Ok(Came::Bytes(bytes)) => {
                     silence = Silence::begin();
-                    if bytes_in_all == 0 {
-                        self.works();
-                    }
-                    bytes_in_all += bytes as u64;
                     match self.take(buffer.get(..bytes).unwrap_or_default()) {
                         Ok(line) => line,
                         Err(NobodyTakes) => break End::Stopped,
@@ -180,8 +178,8 @@ impl Reader {
         }
         self.pacing.forget();
         match self.hand_on() {
-            Ok(_) => (bytes_in_all, end),
-            Err(NobodyTakes) => (bytes_in_all, End::Stopped),
+            Ok(_) => end,
+            Err(NobodyTakes) => End::Stopped,
         }
     }
 
@@ -254,6 +252,7 @@ impl Reader {
         let (captured_at_us, uptime) = (clock::now_us(), clock::uptime());
         let Telegram { bytes, check, .. } = telegram;
         debug!("telegram of {} bytes ({check:?}): {}", bytes.len(), shown(&bytes));
+        self.works();
         self.rejections.accepted();
         let is_new_setting = self.search.telegram();
         self.introduce(&bytes, check);
@@ -358,10 +357,13 @@ impl Reader {
         debug!("{}: {state}", self.port.address);
         self.ledger.port_is(state);
         self.is_at_start = true;
+        self.is_proven = false;
     }
 
-    /// Bytes come. A port that opens and says nothing has not been mended yet.
+    /// A telegram came. A port that opens and says nothing, or something else (as a terminal server does
+    /// whose line is in use), has not been mended yet.
     fn works(&mut self) {
+        self.is_proven = true;
         if self.trouble.take().is_some() {
             info!("{} works again: {}", self.port.address, self.open_state());
         }

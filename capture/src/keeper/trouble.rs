@@ -125,7 +125,8 @@ impl MeterSilence {
         if !self.is_silent && self.timeout_us.is_some_and(|timeout| silence_us >= timeout) {
             self.is_silent = true;
             tracing::warn!(
-                "no valid telegram for {}: `capture status --rejected` shows what came instead",
+                "no valid telegram for {}: is the cable in, and the port open? `capture status --rejected` shows \
+                 what came instead, if anything did",
                 words::duration(Duration::from_micros(silence_us))
             );
         }
