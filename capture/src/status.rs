@@ -139,7 +139,10 @@ fn as_text(status: &Status, now_us: i64, has_rejected: bool) -> String {
             &consumer_line(consumer),
         );
         if let Some(report) = &consumer.report {
-            text.line("", &format!("  {}", report_line(report, now_us)));
+            text.line(
+                "",
+                &format!("  {}", report_line(report, consumer.is_connected, now_us)),
+            );
         }
     }
     if status.losses.is_empty() {
@@ -199,8 +202,10 @@ fn consumer_line(consumer: &ConsumerStatus) -> String {
     )
 }
 
-fn report_line(report: &PublisherReport, now_us: i64) -> String {
-    let mut text = report.connection.clone();
+fn report_line(report: &PublisherReport, is_connected: bool, now_us: i64) -> String {
+    // Of a publisher that has gone this is what it last said.
+    let last = if is_connected { "" } else { "when last heard of: " };
+    let mut text = format!("{last}{}", report.connection);
     if let Some(at_us) = report.last_acknowledged_at_us {
         let _ = write!(text, "; last message acknowledged {} ago", since(at_us, now_us));
     }

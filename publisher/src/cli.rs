@@ -198,10 +198,14 @@ fn begin(loaded: &Loaded) {
 
 fn replay(loaded: &Loaded, arguments: &ReplayArguments) -> Result<Exit, Failure> {
     let moment = |text: &str| Moment::parse_now(text).map_err(|error| Failure::new(Exit::Usage, error));
+    let topic = arguments.topic.as_deref().map(|topic| {
+        shared::config::topic::topic(topic)
+            .map_err(|error| Failure::new(Exit::Usage, format!("--topic: `{topic}` {error}")))
+    });
     let options = ReplayOptions {
         from: moment(&arguments.from)?,
         to: arguments.to.as_deref().map(moment).transpose()?,
-        topic: arguments.topic.clone(),
+        topic: topic.transpose()?,
     };
     Ok(crate::replay::replay(&loaded.config, &options, io::stderr())?)
 }
@@ -228,7 +232,7 @@ fn parse(loaded: &Loaded, files: &[PathBuf]) -> Result<Exit, Failure> {
 fn status(loaded: &Loaded, arguments: &StatusArguments) -> Result<Exit, Failure> {
     let config = &loaded.config;
     let status = PublisherStatus::ask(&config.queue.socket, &config.mqtt.consumer, Timestamp::now())
-        .map_err(|error| Failure::new(Exit::TryAgain, error))?;
+        .map_err(|error| Failure::new(Exit::Failed, error))?;
     let mut out = io::stdout().lock();
     if arguments.json {
         writeln!(out, "{}", status.to_json())?;

@@ -111,7 +111,7 @@ impl PublisherStatus {
             "reported_at": report.map(|report| moment(report.at_us)),
             "version": report.map(|report| &report.version),
             "connection": report.map(|report| &report.connection),
-            "is_connected": report.map(|report| report.is_connected),
+            "is_connected": report.map(|report| report.is_connected && known.is_some_and(|known| known.is_connected)),
             "acknowledged_messages": report.map(|report| report.acknowledged_messages),
             "last_acknowledged_at": report.and_then(|report| report.last_acknowledged_at_us).map(moment),
             "last_acknowledged_sequence": report.and_then(|report| report.last_acknowledged_sequence),
@@ -157,7 +157,13 @@ impl PublisherStatus {
         line("lag", &lag);
         line("cursor", &format!("#{}", known.cursor));
         let Some(report) = &known.report else { return text };
-        line("broker", &report.connection);
+        // Of a publisher that has gone this is what it last said.
+        let last = if known.is_connected {
+            ""
+        } else {
+            "when last heard of: "
+        };
+        line("broker", &format!("{last}{}", report.connection));
         let acknowledged = match (report.last_acknowledged_at_us, report.last_acknowledged_sequence) {
             (Some(at_us), Some(sequence)) => {
                 let messages = grouped(report.acknowledged_messages);

@@ -21,7 +21,7 @@ mod raw;
 pub mod secret;
 pub mod size;
 pub mod suggestion;
-mod topic;
+pub mod topic;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -123,7 +123,7 @@ impl Trouble {
     /// The connection ended without a word.
     pub(super) fn closed(broker: &BrokerAddress) -> Self {
         let hint = if broker.is_tls {
-            "does it expect TLS on this port?"
+            "is this its port for TLS (mqtts://), or one without (mqtt://)?"
         } else {
             "does it expect TLS on this port (mqtts://)?"
         };

@@ -6,8 +6,11 @@ pub(super) const LONGEST_TEXT_BYTES: usize = 65_535;
 /// Longest name of a consumer, in bytes: it is shown in tables.
 const LONGEST_CONSUMER_BYTES: usize = 64;
 
-/// A topic to publish to (MQTT 5, 4.7). The error says what is wrong and what is expected.
-pub(super) fn topic(text: &str) -> Result<String, String> {
+/// A topic to publish to (MQTT 5, 4.7).
+///
+/// # Errors
+/// What is wrong with it and what is expected, in words that follow the topic.
+pub fn topic(text: &str) -> Result<String, String> {
     if text.contains(['+', '#']) {
         return Err(
             "has a wildcard (`+` or `#`); expected a topic to publish to, such as energy/smartmeter".into(),
