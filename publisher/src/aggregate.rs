@@ -138,11 +138,6 @@ impl Aggregator {
         }
     }
 
-    /// From the next record on arrays are bounded by this: the broker has stated what it takes.
-    pub fn set_max_payload_bytes(&mut self, max_payload_bytes: usize) {
-        self.settings.max_payload_bytes = max_payload_bytes;
-    }
-
     /// Looks at the record just before the first that will be taken, for the deltas to count from.
     pub fn prime(&mut self, before: &Record) {
         debug_assert!(

@@ -7,7 +7,7 @@
 //! while; the publisher is killed. Then the faults stop. Within bounded time the lag must be zero, and
 //! the broker must hold every telegram that the queue held, in order of first reception, every repeated
 //! message byte for byte as it was the first time. At every step nothing is committed that the broker
-//! has not taken, and not more is held than the window allows.
+//! has not taken with its summary, and not more is held than the window allows.
 //!
 //! `SIMULATION_SEED` runs one seed alone.
 
@@ -69,7 +69,8 @@ struct Broker {
     known: BTreeSet<(String, u64)>,
     /// Messages by their first sequence.
     bytes: BTreeMap<(String, u64), Bytes>,
-    summaries: BTreeSet<Bytes>,
+    /// Summaries by their first sequence, with their last.
+    summaries: BTreeMap<(String, u64), (u64, Bytes)>,
     newest_state: u64,
 }
 
@@ -102,13 +103,15 @@ fn settings() -> FlowSettings {
     }
 }
 
-fn telegram(sequence: u64, at: i64) -> Vec<u8> {
+/// The meter is named after the queue: a summary says no queue, and is told apart by its meter.
+fn telegram(queue: &str, sequence: u64, at: i64) -> Vec<u8> {
+    let meter: String = queue.bytes().map(|byte| format!("{byte:02X}")).collect();
     let clock = jiff::Timestamp::from_second(at)
         .expect("a time")
         .to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(1)));
     let clock = clock.strftime("%y%m%d%H%M%S").to_string();
     format!(
-        "/ISK5\\2M550T-1012\r\n\r\n1-3:0.2.8(50)\r\n0-0:1.0.0({clock}W)\r\n1-0:1.8.1({:010.3}*kWh)\r\n\
+        "/ISK5\\2M550T-1012\r\n\r\n1-3:0.2.8(50)\r\n0-0:1.0.0({clock}W)\r\n0-0:96.1.1({meter})\r\n1-0:1.8.1({:010.3}*kWh)\r\n\
          1-0:1.7.0({:06.3}*kW)\r\n!0000\r\n",
         sequence as f64 / 1000.0,
         (sequence % 7) as f64
@@ -130,7 +133,7 @@ impl Capture {
             sequence,
             captured_at_us: at * 1_000_000,
             silence_ms: if sequence == 1 { 0 } else { silence_ms },
-            telegram: telegram(sequence, at),
+            telegram: telegram(&self.name(), sequence, at),
         });
         self.silence_ms = 0;
     }
@@ -148,6 +151,18 @@ impl Capture {
 
     fn durable(&self) -> &[Record] {
         self.records.get(..self.durable).unwrap_or_default()
+    }
+}
+
+impl Broker {
+    /// Whether a summary has come of the interval that holds this record.
+    fn has_summary_of(&self, queue: &str, sequence: u64) -> bool {
+        let summaries = self
+            .summaries
+            .range((queue.to_owned(), 0)..=(queue.to_owned(), sequence));
+        summaries
+            .rev()
+            .any(|(_, (last_sequence, _))| *last_sequence >= sequence)
     }
 }
 
@@ -283,6 +298,10 @@ impl Simulation {
                 self.broker.known.contains(&(queue.clone(), taken)),
                 "seed {seed}: {taken} was committed, the broker has not taken it"
             );
+            assert!(
+                self.broker.has_summary_of(&queue, taken),
+                "seed {seed}: {taken} was committed, the broker has not taken its summary"
+            );
         }
         self.capture.cursor = self.capture.cursor.max(sequence);
     }
@@ -353,7 +372,19 @@ impl Simulation {
                 }
             }
             Kind::Summary => {
-                self.broker.summaries.insert(message.payload.clone());
+                let queue = value["equipment_id"].as_str().expect("a meter").to_owned();
+                let sequence = |key: &str| value[key].as_u64().expect("a sequence");
+                let first = (queue, sequence("first_sequence"));
+                let last_sequence = sequence("last_sequence");
+                let known = self
+                    .broker
+                    .summaries
+                    .entry(first.clone())
+                    .or_insert_with(|| (last_sequence, message.payload.clone()));
+                assert_eq!(
+                    known.1, message.payload,
+                    "seed {seed}: the summary from {first:?} was sent with other bytes before"
+                );
             }
             Kind::State => {
                 let sequence = value["sequence"].as_u64().expect("a sequence");
@@ -519,10 +550,12 @@ impl Simulation {
             received.sort();
         }
         assert_eq!(received, expected, "seed {seed}: what the broker holds");
-        assert!(
-            !self.broker.summaries.is_empty() || expected.is_empty(),
-            "seed {seed}: no summary"
-        );
+        for (queue, sequence) in expected {
+            assert!(
+                self.broker.has_summary_of(&queue, sequence),
+                "seed {seed}: no summary of {sequence}"
+            );
+        }
     }
 }
 
@@ -629,6 +662,7 @@ fn what_was_read_from_a_former_queue_is_published_though_the_broker_was_away() {
     exchange_capture(&mut simulation, 15);
     simulation.heal();
     assert_eq!(received_of(&simulation, &former), (1..=read).collect::<Vec<_>>());
+    assert!((1..=read).all(|sequence| simulation.broker.has_summary_of(&former, sequence)));
     let present = simulation.capture.name();
     assert_eq!(received_of(&simulation, &present), (1..=15).collect::<Vec<_>>());
 }
