@@ -1,4 +1,4 @@
-//! The database: the one place that names sled.
+//! The database: with `ballast` the one place that names sled.
 //!
 //! What sled 0.34 needs around it, found by reading and trying it:
 //!
@@ -15,8 +15,13 @@
 //!   removed before opening, and its files and their names are synced after. It also never syncs its
 //!   settings (`conf`), without which it reads nothing.
 //! * It gives the file's lock back a moment after it was dropped. So opening waits for it a little.
+//! * Its cache has 256 parts, each of which keeps the page it saw last however large that is, and looks at
+//!   what to drop only after 64 accesses. So it would hold 256 leaves of merged blocks, 20 MB, whatever its
+//!   capacity. See `ballast`.
 //! * A leaf of its tree holds up to 17 values and must stay below a quarter of a segment to be kept in
 //!   the log: larger ones become files of their own. So merged blocks are kept small, see `merge`.
+
+mod ballast;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -33,6 +38,7 @@ use thiserror::Error;
 
 use super::block::{self, BlockError};
 use super::index::{Entry, Place};
+use ballast::Ballast;
 
 const MERGED: &str = "merged";
 const GROUPED: &str = "grouped";
@@ -80,6 +86,7 @@ pub struct Store {
     grouped: sled::Tree,
     recent: sled::Tree,
     cursors: sled::Tree,
+    ballast: Ballast,
     /// The file that sled writes, for syncing it.
     log: File,
     path: PathBuf,
@@ -155,6 +162,7 @@ impl Store {
         let grouped = database.open_tree(GROUPED).map_err(failed)?;
         let recent = database.open_tree(RECENT).map_err(failed)?;
         let cursors = database.open_tree(CURSORS).map_err(failed)?;
+        let ballast = Ballast::open(&database).map_err(failed)?;
         let log = File::open(path.join("db")).map_err(|error| from_io("opening", path, &error))?;
         let store = Self {
             database,
@@ -162,6 +170,7 @@ impl Store {
             grouped,
             recent,
             cursors,
+            ballast,
             log,
             path: path.to_owned(),
             syncs: AtomicU32::new(0),
@@ -179,7 +188,7 @@ impl Store {
                 continue;
             };
             let first = u64::from_be_bytes(key);
-            touch(store.tree(place), first).map_err(failed)?;
+            store.ballast.passed(value.len()).map_err(failed)?;
             match block::verify(&value) {
                 Ok(header) if header.first_sequence == first => entries.push(Entry::new(&header, place)),
                 Ok(header) => damaged.push((
@@ -201,6 +210,7 @@ impl Store {
                 found.insert(name.to_owned(), u64::from_le_bytes(cursor));
             }
         }
+        store.ballast.settle().map_err(failed)?;
         store.sync("opening")?;
         sync_files(path).map_err(|error| from_io("opening", path, &error))?;
         Ok(Opened {
@@ -253,6 +263,10 @@ impl Store {
                     self.tree(*place).remove(first.to_be_bytes()).map_err(failed)?;
                 }
             }
+            for (_, _, bytes) in &change.put {
+                self.ballast.passed(bytes.len()).map_err(failed)?;
+            }
+            self.ballast.settle().map_err(failed)?;
             for (name, cursor) in &change.cursors {
                 self.cursors
                     .insert(name.as_bytes(), &cursor.to_le_bytes())
@@ -294,12 +308,12 @@ impl Store {
     /// Where the database cannot read.
     pub fn read(&self, place: Place, first: u64) -> Result<Option<Vec<u8>>, StoreError> {
         guarded("reading from", &self.path, || {
-            let value = self
-                .tree(place)
-                .get(first.to_be_bytes())
-                .map_err(|error| from_sled("reading from", &self.path, &error))?;
+            let failed = |error: sled::Error| from_sled("reading from", &self.path, &error);
+            let value = self.tree(place).get(first.to_be_bytes()).map_err(failed)?;
             let value = value.map(|value| value.to_vec());
-            touch(self.tree(place), first).map_err(|error| from_sled("reading from", &self.path, &error))?;
+            if let Some(value) = &value {
+                self.ballast.passed(value.len()).map_err(failed)?;
+            }
             Ok(value)
         })
     }
@@ -367,18 +381,6 @@ fn sync_files(folder: &Path) -> io::Result<()> {
     }
     super::layout::sync_folder(folder)
 }
-
-/// Looks a block up some times more. sled notices what it should drop from its cache only after 64
-/// accesses to one of 256 parts of it, so that without this it keeps all that was read once: 60 MB of
-/// thirty days of telegrams.
-fn touch(tree: &sled::Tree, first: u64) -> sled::Result<()> {
-    for _ in 0..TOUCHES {
-        tree.contains_key(first.to_be_bytes())?;
-    }
-    Ok(())
-}
-
-const TOUCHES: u32 = 8;
 
 fn guarded<T>(
     action: &'static str,
