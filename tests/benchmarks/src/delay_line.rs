@@ -12,12 +12,17 @@ use std::time::{Duration, Instant};
 /// # Panics
 /// Where no port can be listened on.
 pub fn start(broker: u16, each_way: Duration) -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of this machine can be listened on");
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of this machine can be listened on");
     let port = listener.local_addr().expect("a listener has an address").port();
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let Ok(broker) = TcpStream::connect((Ipv4Addr::LOCALHOST, broker)) else { continue };
-            let Ok((client_back, broker_back)) = client.try_clone().and_then(|c| Ok((c, broker.try_clone()?))) else {
+            let Ok(broker) = TcpStream::connect((Ipv4Addr::LOCALHOST, broker)) else {
+                continue;
+            };
+            let Ok((client_back, broker_back)) =
+                client.try_clone().and_then(|c| Ok((c, broker.try_clone()?)))
+            else {
                 continue;
             };
             thread::spawn(move || carry(client, broker, each_way));
@@ -33,7 +38,10 @@ fn carry(mut from: TcpStream, to: TcpStream, delay: Duration) {
     let writer = thread::spawn(move || write_when_due(to, &due));
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
-        if sender.send((Instant::now() + delay, buffer[..length].to_vec())).is_err() {
+        if sender
+            .send((Instant::now() + delay, buffer[..length].to_vec()))
+            .is_err()
+        {
             break;
         }
     }

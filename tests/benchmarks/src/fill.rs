@@ -41,7 +41,13 @@ pub fn fill(queue: &mut Queue, telegrams: &Telegrams, filling: Filling) -> anyho
     for number in first..first + filling.telegrams {
         let uptime_us = number * 1_000_000;
         let captured_at_us = START_US + uptime_us as i64;
-        queue.append(Arrival { captured_at_us, uptime_us }, telegrams.at(number - 1))?;
+        queue.append(
+            Arrival {
+                captured_at_us,
+                uptime_us,
+            },
+            telegrams.at(number - 1),
+        )?;
         if (number + 1 - first) % filling.group == 0 {
             queue.flush()?;
             while queue.maintain(captured_at_us, uptime_us)?.has_more {}
@@ -70,7 +76,11 @@ pub fn filled(telegrams: u64, to: &Path) -> anyhow::Result<()> {
         let day = Telegrams::of_household(telegrams.clamp(1, 86_400) as usize);
         let (mut queue, _) = Queue::open(&options(&unfinished))?;
         queue.register(CONSUMER, Start::Oldest)?;
-        let filling = Filling { telegrams, group: 240, commit_every: None };
+        let filling = Filling {
+            telegrams,
+            group: 240,
+            commit_every: None,
+        };
         fill(&mut queue, &day, filling)?;
         queue.close()?;
         std::fs::rename(&unfinished, &folder)?;
@@ -79,7 +89,11 @@ pub fn filled(telegrams: u64, to: &Path) -> anyhow::Result<()> {
 }
 
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let copied = std::process::Command::new("cp").args(["--recursive", "--sparse=always"]).arg(from).arg(to).status()?;
+    let copied = std::process::Command::new("cp")
+        .args(["--recursive", "--sparse=always"])
+        .arg(from)
+        .arg(to)
+        .status()?;
     anyhow::ensure!(copied.success(), "cp {} {}", from.display(), to.display());
     // What is written later shall not have to wait for this.
     let synced = std::process::Command::new("sync").status().context("sync")?;

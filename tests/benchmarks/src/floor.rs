@@ -34,7 +34,9 @@ impl Plain {
 
 impl Kept for Plain {
     fn keep(&mut self, numbers: std::ops::Range<u64>, telegrams: &Telegrams) -> anyhow::Result<()> {
-        let bytes: Vec<u8> = numbers.flat_map(|number| telegrams.at(number).iter().copied()).collect();
+        let bytes: Vec<u8> = numbers
+            .flat_map(|number| telegrams.at(number).iter().copied())
+            .collect();
         self.0.write_all(&bytes)?;
         self.0.sync_data()?;
         Ok(())
@@ -69,7 +71,11 @@ impl Kept for Sqlite {
         {
             let mut insert = transaction.prepare_cached("INSERT INTO telegrams VALUES (?, ?, ?)")?;
             for number in numbers {
-                insert.execute((number as i64, START_US + number as i64 * 1_000_000, telegrams.at(number)))?;
+                insert.execute((
+                    number as i64,
+                    START_US + number as i64 * 1_000_000,
+                    telegrams.at(number),
+                ))?;
             }
         }
         transaction.commit()?;

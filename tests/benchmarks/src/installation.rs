@@ -153,7 +153,10 @@ impl Installation {
                 Some(Err(_)) => client = None,
                 None => {}
             }
-            assert!(started.elapsed() < deadline, "waited {deadline:?} for capture; it said last: {last:?}");
+            assert!(
+                started.elapsed() < deadline,
+                "waited {deadline:?} for capture; it said last: {last:?}"
+            );
             std::thread::sleep(LOOK_AGAIN);
         }
     }

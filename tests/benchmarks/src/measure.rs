@@ -9,7 +9,15 @@ pub mod queue;
 pub mod startup;
 
 /// Which measurement, and how thorough.
-pub const NAMES: [&str; 7] = ["queue", "capture", "publisher", "latency", "memory", "growth", "startup"];
+pub const NAMES: [&str; 7] = [
+    "queue",
+    "capture",
+    "publisher",
+    "latency",
+    "memory",
+    "growth",
+    "startup",
+];
 
 /// Measures.
 ///

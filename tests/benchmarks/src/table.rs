@@ -24,7 +24,10 @@ const MB: f64 = 1e6;
 
 /// The table of what was measured, as Markdown. Rows whose figure was not measured are left out.
 pub fn of(figures: &Figures) -> String {
-    let mut table = Table { figures, rows: Vec::new() };
+    let mut table = Table {
+        figures,
+        rows: Vec::new(),
+    };
     parse(&mut table);
     capture(&mut table);
     publisher(&mut table);
@@ -116,12 +119,43 @@ fn capture(table: &mut Table<'_>) {
         ];
         let beside: Vec<(&str, &str)> = each.iter().map(|(name, words)| (name.as_str(), *words)).collect();
         let what = format!("CPU a telegram, both processes at 1 a second, flush {interval}");
-        table.row(&what, &format!("live_{interval}_cpu_us"), 1.0, "µs", &beside, Some(500.0));
+        table.row(
+            &what,
+            &format!("live_{interval}_cpu_us"),
+            1.0,
+            "µs",
+            &beside,
+            Some(500.0),
+        );
     }
-    let each = [("flat_capture_cpu_us", "capture"), ("flat_publisher_cpu_us", "publisher")];
-    table.row("CPU a telegram, both processes flat out", "flat_cpu_us", 1.0, "µs", &each, Some(500.0));
-    table.row("accepted a second, flat out", "flat_telegrams_per_second", 1.0, "/s", &[], None);
-    table.row("written a telegram, flat out", "flat_written_bytes", 1.0, "B", &[], None);
+    let each = [
+        ("flat_capture_cpu_us", "capture"),
+        ("flat_publisher_cpu_us", "publisher"),
+    ];
+    table.row(
+        "CPU a telegram, both processes flat out",
+        "flat_cpu_us",
+        1.0,
+        "µs",
+        &each,
+        Some(500.0),
+    );
+    table.row(
+        "accepted a second, flat out",
+        "flat_telegrams_per_second",
+        1.0,
+        "/s",
+        &[],
+        None,
+    );
+    table.row(
+        "written a telegram, flat out",
+        "flat_written_bytes",
+        1.0,
+        "B",
+        &[],
+        None,
+    );
     for (depth, words) in [(3_600, "an hour"), (86_400, "a day"), (2_592_000, "30 days")] {
         table.row(
             &format!("CPU a telegram, capture flat out, {words} in the queue"),
@@ -161,8 +195,20 @@ fn publisher(table: &mut Table<'_>) {
         &[("bare_local_s", "bare rumqttc")],
         Some(3.0),
     );
-    table.share("the same as a share of the bare loop's rate", "bare_local_s", "backlog_local_s", 70.0);
-    table.row("the same with summary and state", "backlog_local_all_topics_s", 1.0, "s", &[], None);
+    table.share(
+        "the same as a share of the bare loop's rate",
+        "bare_local_s",
+        "backlog_local_s",
+        70.0,
+    );
+    table.row(
+        "the same with summary and state",
+        "backlog_local_all_topics_s",
+        1.0,
+        "s",
+        &[],
+        None,
+    );
     table.row(
         "the same over a 50 ms round trip",
         "backlog_50ms_s",
@@ -188,20 +234,55 @@ fn publisher(table: &mut Table<'_>) {
         None,
     );
     let each = [("backlog_capture_cpu_us", "capture")];
-    table.row("CPU a telegram of backlog, publisher", "backlog_publisher_cpu_us", 1.0, "µs", &each, None);
+    table.row(
+        "CPU a telegram of backlog, publisher",
+        "backlog_publisher_cpu_us",
+        1.0,
+        "µs",
+        &each,
+        None,
+    );
 }
 
 fn latency(table: &mut Table<'_>) {
-    let sync = [("sync_median_ms", "a sync, median"), ("sync_99_ms", "a sync, 99 of 100")];
+    let sync = [
+        ("sync_median_ms", "a sync, median"),
+        ("sync_99_ms", "a sync, 99 of 100"),
+    ];
     for (what, words, bound) in [
         ("latency", "last byte to subscriber", Some(5.0)),
-        ("latency_memory", "last byte to subscriber, the queue in memory", Some(5.0)),
+        (
+            "latency_memory",
+            "last byte to subscriber, the queue in memory",
+            Some(5.0),
+        ),
         ("latency_1s", "last byte to subscriber, flush 1s", None),
     ] {
         let beside = if what == "latency" { &sync[..] } else { &[] };
-        table.row(&format!("{words}, median"), &format!("{what}_median_ms"), 1.0, "ms", beside, None);
-        table.row(&format!("{words}, 99 of 100"), &format!("{what}_99_ms"), 1.0, "ms", &[], bound);
-        table.row(&format!("{words}, worst"), &format!("{what}_worst_ms"), 1.0, "ms", &[], None);
+        table.row(
+            &format!("{words}, median"),
+            &format!("{what}_median_ms"),
+            1.0,
+            "ms",
+            beside,
+            None,
+        );
+        table.row(
+            &format!("{words}, 99 of 100"),
+            &format!("{what}_99_ms"),
+            1.0,
+            "ms",
+            &[],
+            bound,
+        );
+        table.row(
+            &format!("{words}, worst"),
+            &format!("{what}_worst_ms"),
+            1.0,
+            "ms",
+            &[],
+            None,
+        );
     }
 }
 
@@ -215,7 +296,14 @@ fn memory(table: &mut Table<'_>) {
     ] {
         for program in ["capture", "publisher"] {
             let figure = format!("memory_{what}_{program}_bytes");
-            table.row(&format!("resident, {program}, {words}"), &figure, MB, "MB", &[], Some(12.0));
+            table.row(
+                &format!("resident, {program}, {words}"),
+                &figure,
+                MB,
+                "MB",
+                &[],
+                Some(12.0),
+            );
         }
     }
 }
@@ -239,19 +327,50 @@ fn growth(table: &mut Table<'_>) {
 
 fn size(table: &mut Table<'_>) {
     let worst = [("start_accepted_worst_ms", "worst")];
-    table.row("capture's start to the first telegram accepted", "start_accepted_ms", 1.0, "ms", &worst, None);
-    table.row("publisher's start to connected", "start_connected_ms", 1.0, "ms", &[], None);
+    table.row(
+        "capture's start to the first telegram accepted",
+        "start_accepted_ms",
+        1.0,
+        "ms",
+        &worst,
+        None,
+    );
+    table.row(
+        "publisher's start to connected",
+        "start_connected_ms",
+        1.0,
+        "ms",
+        &[],
+        None,
+    );
     for program in ["capture", "publisher"] {
         let crates = format!("crates_{program}");
         let beside = [(crates.as_str(), "crates")];
-        table.row(&format!("size of {program}, stripped"), &format!("size_{program}_bytes"), MB, "MB", &beside, None);
+        table.row(
+            &format!("size of {program}, stripped"),
+            &format!("size_{program}_bytes"),
+            MB,
+            "MB",
+            &beside,
+            None,
+        );
     }
 }
 
 impl Table<'_> {
     /// A row with an upper bound, in the unit that is shown.
-    fn row(&mut self, what: &str, figure: &str, scale: f64, unit: &str, beside: &[(&str, &str)], bound: Option<f64>) {
-        let Some(value) = self.figures.value(figure) else { return };
+    fn row(
+        &mut self,
+        what: &str,
+        figure: &str,
+        scale: f64,
+        unit: &str,
+        beside: &[(&str, &str)],
+        bound: Option<f64>,
+    ) {
+        let Some(value) = self.figures.value(figure) else {
+            return;
+        };
         let value = value / scale;
         let target = bound.map(|bound| (format!("< {bound} {unit}"), value < bound));
         self.push(what, value, scale, unit, beside, target);
@@ -267,7 +386,9 @@ impl Table<'_> {
         beside: &[(&str, &str)],
         bound: Option<(&str, f64)>,
     ) {
-        let Some(value) = self.figures.value(figure) else { return };
+        let Some(value) = self.figures.value(figure) else {
+            return;
+        };
         let other = beside.first().and_then(|(name, _)| self.figures.value(name));
         let target = bound
             .zip(other)
@@ -278,8 +399,17 @@ impl Table<'_> {
     /// A share in hundredths with a lower bound.
     fn share(&mut self, what: &str, part: &str, whole: &str, bound: f64) {
         let both = self.figures.value(part).zip(self.figures.value(whole));
-        let Some(share) = both.map(|(part, whole)| part / whole * 100.0) else { return };
-        self.push(what, share, 1.0, "%", &[], Some((format!("≥ {bound} %"), share >= bound)));
+        let Some(share) = both.map(|(part, whole)| part / whole * 100.0) else {
+            return;
+        };
+        self.push(
+            what,
+            share,
+            1.0,
+            "%",
+            &[],
+            Some((format!("≥ {bound} %"), share >= bound)),
+        );
     }
 
     fn push(
@@ -293,7 +423,9 @@ impl Table<'_> {
     ) {
         let beside: Vec<String> = beside
             .iter()
-            .filter_map(|(name, words)| Some(format!("{words}: {}", shown(self.figures.value(name)? / scale))))
+            .filter_map(|(name, words)| {
+                Some(format!("{words}: {}", shown(self.figures.value(name)? / scale)))
+            })
             .collect();
         self.rows.push(Row {
             what: what.to_owned(),
@@ -305,14 +437,21 @@ impl Table<'_> {
     }
 
     fn print(&self) -> String {
-        let mut text = String::from("| what | this machine | beside it | target | |\n|---|---|---|---|---|\n");
+        let mut text =
+            String::from("| what | this machine | beside it | target | |\n|---|---|---|---|---|\n");
         for row in &self.rows {
             let met = match row.is_met {
                 Some(true) => "met",
                 Some(false) => "**not met**",
                 None => "",
             };
-            let Row { what, figure, comparison, target, .. } = row;
+            let Row {
+                what,
+                figure,
+                comparison,
+                target,
+                ..
+            } = row;
             // A text takes whatever is written into it.
             let _ = writeln!(text, "| {what} | {figure} | {comparison} | {target} | {met} |");
         }

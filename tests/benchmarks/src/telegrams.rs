@@ -39,7 +39,11 @@ impl Telegrams {
             return None;
         }
         let moved = (0..count).zip(found.iter().cycle());
-        Some(Self(moved.map(|(second, template)| moved_on(template, second)).collect()))
+        Some(Self(
+            moved
+                .map(|(second, template)| moved_on(template, second))
+                .collect(),
+        ))
     }
 
     /// The telegram of this second.
@@ -64,8 +68,12 @@ fn cut(capture: &[u8]) -> Vec<&[u8]> {
     let mut rest = capture;
     while let Some(start) = rest.iter().position(|&byte| byte == b'/') {
         rest = &rest[start..];
-        let Some(bang) = rest.windows(2).position(|pair| pair == b"\n!") else { break };
-        let Some(end) = rest[bang + 2..].iter().position(|&byte| byte == b'\n') else { break };
+        let Some(bang) = rest.windows(2).position(|pair| pair == b"\n!") else {
+            break;
+        };
+        let Some(end) = rest[bang + 2..].iter().position(|&byte| byte == b'\n') else {
+            break;
+        };
         let (telegram, tail) = rest.split_at(bang + 2 + end + 1);
         telegrams.push(telegram);
         rest = tail;
@@ -77,7 +85,8 @@ fn moved_on(template: &[u8], second: usize) -> Vec<u8> {
     let mut telegram = template.to_vec();
     let line = b"0-0:1.0.0(";
     if let Some(at) = telegram.windows(line.len()).position(|window| window == line) {
-        let time = jiff::Timestamp::from_second(START_US / 1_000_000 + second as i64).expect("a time of this age");
+        let time =
+            jiff::Timestamp::from_second(START_US / 1_000_000 + second as i64).expect("a time of this age");
         let text = time.strftime("%y%m%d%H%M%S").to_string();
         telegram[at + line.len()..][..text.len()].copy_from_slice(text.as_bytes());
     }

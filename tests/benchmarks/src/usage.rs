@@ -60,7 +60,10 @@ impl Usage {
 /// The kernel's clock ticks are 10 ms, as much as a hundred telegrams take; the scheduler counts nanoseconds for
 /// each thread. Threads that have ended are missing: sessions, not what telegrams go through.
 fn cpu_of(id: u32) -> Duration {
-    let threads = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let threads = fs::read_dir(format!("/proc/{id}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let nanoseconds = threads.filter_map(|thread| {
         let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
         text.split_whitespace().next()?.parse::<u64>().ok()

@@ -37,37 +37,37 @@ pub fn measure(is_quick: bool) -> anyhow::Result<()> {
     let broker = Mosquitto::start(folder.path());
     let rounds = if is_quick { 1 } else { 3 };
     let minutes = payloads(60);
-    figure("backlog_payload_bytes", minutes.iter().map(Bytes::len).sum::<usize>() as f64);
+    figure(
+        "backlog_payload_bytes",
+        minutes.iter().map(Bytes::len).sum::<usize>() as f64,
+    );
     let (mut ours, mut bare_loop) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         // In turns, so that both have the same share of what else this machine does.
         bare_loop.push(bare(broker.port(), &minutes, u16::MAX)?);
-        ours.push(deliver(&broker, broker.port(), 60, false, Some("backlog"))?);
+        ours.push(deliver(broker.port(), 60, false, Some("backlog"))?);
     }
     figure("backlog_local_s", median(&mut ours));
     figure("bare_local_s", median(&mut bare_loop));
-    figure("backlog_local_all_topics_s", deliver(&broker, broker.port(), 60, true, None)?);
+    figure(
+        "backlog_local_all_topics_s",
+        deliver(broker.port(), 60, true, None)?,
+    );
 
     let distant = delay_line::start(broker.port(), EACH_WAY);
-    figure("backlog_50ms_s", deliver(&broker, distant, 60, false, None)?);
+    figure("backlog_50ms_s", deliver(distant, 60, false, None)?);
     figure("bare_50ms_s", bare(distant, &minutes, in_flight(&minutes))?);
     drop(minutes);
     let seconds = payloads(1);
-    figure("backlog_50ms_each_s", deliver(&broker, distant, 1, false, None)?);
+    figure("backlog_50ms_each_s", deliver(distant, 1, false, None)?);
     figure("bare_50ms_each_s", bare(distant, &seconds, in_flight(&seconds))?);
-    figure("backlog_local_each_s", deliver(&broker, broker.port(), 1, false, None)?);
+    figure("backlog_local_each_s", deliver(broker.port(), 1, false, None)?);
     figure("bare_local_each_s", bare(broker.port(), &seconds, u16::MAX)?);
     Ok(())
 }
 
 /// Seconds from the start of the publisher until the whole day is acknowledged and committed.
-fn deliver(
-    _broker: &Mosquitto,
-    port: u16,
-    send_interval: u32,
-    has_all_topics: bool,
-    usage: Option<&str>,
-) -> anyhow::Result<f64> {
+fn deliver(port: u16, send_interval: u32, has_all_topics: bool, usage: Option<&str>) -> anyhow::Result<f64> {
     // One more than a day: its first closes the last interval of the day.
     let installation = Installation::filled(DAY + 1)?;
     installation.configure(&Configuration {
@@ -84,8 +84,14 @@ fn deliver(
     if let Some(what) = usage {
         let (after, publisher) = (Usage::of(capture.id()), Usage::of(publisher.id()));
         figure(&format!("{what}_capture_cpu_us"), after.cpu_us_each(&before, DAY));
-        figure(&format!("{what}_publisher_cpu_us"), publisher.cpu_us_each(&Usage::default(), DAY));
-        figure(&format!("{what}_publisher_peak_bytes"), publisher.peak_resident_bytes as f64);
+        figure(
+            &format!("{what}_publisher_cpu_us"),
+            publisher.cpu_us_each(&Usage::default(), DAY),
+        );
+        figure(
+            &format!("{what}_publisher_peak_bytes"),
+            publisher.peak_resident_bytes as f64,
+        );
     }
     Ok(done.duration_since(started).as_secs_f64())
 }
@@ -136,7 +142,7 @@ fn bare(port: u16, payloads: &[Bytes], in_flight: u16) -> anyhow::Result<f64> {
         move || {
             payloads
                 .into_iter()
-                .try_for_each(|payload| client.publish_bytes(TOPIC, QoS::AtLeastOnce, false, payload))
+                .try_for_each(|payload| client.publish(TOPIC, QoS::AtLeastOnce, false, payload))
         }
     });
     let mut open = payloads.len();
@@ -149,7 +155,11 @@ fn bare(port: u16, payloads: &[Bytes], in_flight: u16) -> anyhow::Result<f64> {
         }
     }
     let seconds = started.elapsed().as_secs_f64();
-    anyhow::ensure!(open == 0, "{open} of {} messages were not acknowledged", payloads.len());
+    anyhow::ensure!(
+        open == 0,
+        "{open} of {} messages were not acknowledged",
+        payloads.len()
+    );
     drop(connection);
     drop(sender.join());
     Ok(seconds)

@@ -58,7 +58,15 @@ pub fn step(arguments: &[String]) -> anyhow::Result<()> {
         let (mut queue, _) = Queue::open(&options)?;
         queue.register(CONSUMER, Start::Oldest)?;
         let missing = telegrams - queue.head();
-        fill::fill(&mut queue, &day, Filling { telegrams: missing, group: 240, commit_every: Some(240) })?;
+        fill::fill(
+            &mut queue,
+            &day,
+            Filling {
+                telegrams: missing,
+                group: 240,
+                commit_every: Some(240),
+            },
+        )?;
         queue.close()?;
         return Ok(());
     }
@@ -81,15 +89,32 @@ pub fn step(arguments: &[String]) -> anyhow::Result<()> {
     while let Some(last) = reader.read(next, 128 * 1024)?.records.last() {
         next = last.sequence + 1;
     }
-    figure(&named("read_in_order_us"), Usage::own().cpu_us_each(&before, in_order));
+    figure(
+        &named("read_in_order_us"),
+        Usage::own().cpu_us_each(&before, in_order),
+    );
 
     let before = Usage::own();
-    fill::fill(&mut queue, &day, Filling { telegrams: APPENDED, group: 1, commit_every: Some(60) })?;
+    fill::fill(
+        &mut queue,
+        &day,
+        Filling {
+            telegrams: APPENDED,
+            group: 1,
+            commit_every: Some(60),
+        },
+    )?;
     let after = Usage::own();
     figure(&named("append_us"), after.cpu_us_each(&before, APPENDED));
-    figure(&named("append_written_bytes"), after.written_each(&before, APPENDED));
+    figure(
+        &named("append_written_bytes"),
+        after.written_each(&before, APPENDED),
+    );
     figure(&named("resident_after_bytes"), after.resident_bytes as f64);
     queue.close()?;
-    figure(&named("disk_bytes"), layout::disk_bytes(folder.as_ref()) as f64 / telegrams as f64);
+    figure(
+        &named("disk_bytes"),
+        layout::disk_bytes(folder.as_ref()) as f64 / telegrams as f64,
+    );
     Ok(())
 }

@@ -29,7 +29,12 @@ pub fn measure(is_quick: bool) -> anyhow::Result<()> {
     if memory.is_dir() {
         one("latency_memory", memory, "0s", count)?;
     }
-    one("latency_1s", &fill::scratch(), "1s", if is_quick { 5 } else { 30 })
+    one(
+        "latency_1s",
+        &fill::scratch(),
+        "1s",
+        if is_quick { 5 } else { 30 },
+    )
 }
 
 fn one(what: &str, parent: &Path, flush_interval: &str, count: u64) -> anyhow::Result<()> {

@@ -53,11 +53,16 @@ fn in_real_time(seconds: u64) -> anyhow::Result<()> {
         })?;
         let (capture, publisher) = (installation.start_capture(), installation.start_publisher());
         installation.wait_until(PATIENCE, |status| {
-            status.consumers.iter().any(|consumer| {
-                consumer.report.as_ref().is_some_and(|report| report.is_connected)
-            })
+            status
+                .consumers
+                .iter()
+                .any(|consumer| consumer.report.as_ref().is_some_and(|report| report.is_connected))
         });
-        running.push(Running { installation, capture, publisher });
+        running.push(Running {
+            installation,
+            capture,
+            publisher,
+        });
     }
     // The line's setting is found and everything has been needed once.
     let mut number = 0;
@@ -89,7 +94,10 @@ fn in_real_time(seconds: u64) -> anyhow::Result<()> {
             &format!("live_{flush_interval}_written_bytes"),
             after.0.written_each(&before.0, seconds),
         );
-        figure(&format!("live_{flush_interval}_capture_resident_bytes"), after.0.resident_bytes as f64);
+        figure(
+            &format!("live_{flush_interval}_capture_resident_bytes"),
+            after.0.resident_bytes as f64,
+        );
         figure(
             &format!("live_{flush_interval}_publisher_resident_bytes"),
             after.1.resident_bytes as f64,
@@ -136,7 +144,10 @@ fn at_once(is_quick: bool) -> anyhow::Result<()> {
         (count + 60) as f64 / accepted.duration_since(started).as_secs_f64(),
     );
     figure("flat_capture_resident_bytes", after.peak_resident_bytes as f64);
-    figure("flat_publisher_resident_bytes", after_publisher.peak_resident_bytes as f64);
+    figure(
+        "flat_publisher_resident_bytes",
+        after_publisher.peak_resident_bytes as f64,
+    );
     Ok(())
 }
 
@@ -155,13 +166,22 @@ fn with(depth: u64, count: u64) -> anyhow::Result<()> {
     installation.meter.send(telegrams.at(0));
     installation.wait_for_head(depth + 1, PATIENCE);
     let before = Usage::of(capture.id());
-    figure(&format!("depth_{depth}_resident_bytes"), before.resident_bytes as f64);
+    figure(
+        &format!("depth_{depth}_resident_bytes"),
+        before.resident_bytes as f64,
+    );
     for number in 1..=count {
         installation.meter.send(telegrams.at(number));
     }
     installation.wait_for_head(depth + 1 + count, PATIENCE);
     let after = Usage::of(capture.id());
-    figure(&format!("depth_{depth}_cpu_us"), after.cpu_us_each(&before, count));
-    figure(&format!("depth_{depth}_written_bytes"), after.written_each(&before, count));
+    figure(
+        &format!("depth_{depth}_cpu_us"),
+        after.cpu_us_each(&before, count),
+    );
+    figure(
+        &format!("depth_{depth}_written_bytes"),
+        after.written_each(&before, count),
+    );
     Ok(())
 }

@@ -49,9 +49,15 @@ fn under_backlog(broker: &Mosquitto, days: u64) -> anyhow::Result<()> {
     let telegrams = days * DAY;
     let installation = Installation::filled(telegrams)?;
     // First the broker is away.
-    installation.configure(&Configuration { has_all_topics: true, ..Configuration::default() })?;
+    installation.configure(&Configuration {
+        has_all_topics: true,
+        ..Configuration::default()
+    })?;
     let capture = installation.start_capture();
-    figure("memory_backlog_alone_capture_bytes", Usage::of(capture.id()).resident_bytes as f64);
+    figure(
+        "memory_backlog_alone_capture_bytes",
+        Usage::of(capture.id()).resident_bytes as f64,
+    );
     let mut publisher = installation.start_publisher();
     publisher.wait_to_say("trying again", PATIENCE);
     resident("memory_waiting", &capture, &publisher);
@@ -68,7 +74,8 @@ fn under_backlog(broker: &Mosquitto, days: u64) -> anyhow::Result<()> {
     peak("memory_delivering", &capture, &publisher);
     drop(publisher);
 
-    let mut replay = installation.start_publisher_with(&["replay", "--from", "#1", "--to", &format!("#{}", DAY / 2)]);
+    let mut replay =
+        installation.start_publisher_with(&["replay", "--from", "#1", "--to", &format!("#{}", DAY / 2)]);
     // The peak goes with the process: looked at until it has gone.
     let mut most = Usage::default();
     let started = Instant::now();
@@ -77,7 +84,11 @@ fn under_backlog(broker: &Mosquitto, days: u64) -> anyhow::Result<()> {
         if now.peak_resident_bytes > most.peak_resident_bytes {
             most = now;
         }
-        anyhow::ensure!(started.elapsed() < PATIENCE, "the replay does not end: {}", replay.said());
+        anyhow::ensure!(
+            started.elapsed() < PATIENCE,
+            "the replay does not end: {}",
+            replay.said()
+        );
         thread::sleep(Duration::from_millis(10));
     }
     anyhow::ensure!(
@@ -86,16 +97,31 @@ fn under_backlog(broker: &Mosquitto, days: u64) -> anyhow::Result<()> {
         replay.said()
     );
     figure("memory_replay_publisher_bytes", most.peak_resident_bytes as f64);
-    figure("memory_replay_capture_bytes", Usage::of(capture.id()).peak_resident_bytes as f64);
+    figure(
+        "memory_replay_capture_bytes",
+        Usage::of(capture.id()).peak_resident_bytes as f64,
+    );
     Ok(())
 }
 
 fn resident(what: &str, capture: &Process, publisher: &Process) {
-    figure(&format!("{what}_capture_bytes"), Usage::of(capture.id()).resident_bytes as f64);
-    figure(&format!("{what}_publisher_bytes"), Usage::of(publisher.id()).resident_bytes as f64);
+    figure(
+        &format!("{what}_capture_bytes"),
+        Usage::of(capture.id()).resident_bytes as f64,
+    );
+    figure(
+        &format!("{what}_publisher_bytes"),
+        Usage::of(publisher.id()).resident_bytes as f64,
+    );
 }
 
 fn peak(what: &str, capture: &Process, publisher: &Process) {
-    figure(&format!("{what}_capture_bytes"), Usage::of(capture.id()).peak_resident_bytes as f64);
-    figure(&format!("{what}_publisher_bytes"), Usage::of(publisher.id()).peak_resident_bytes as f64);
+    figure(
+        &format!("{what}_capture_bytes"),
+        Usage::of(capture.id()).peak_resident_bytes as f64,
+    );
+    figure(
+        &format!("{what}_publisher_bytes"),
+        Usage::of(publisher.id()).peak_resident_bytes as f64,
+    );
 }

@@ -33,14 +33,35 @@ pub fn measure(is_quick: bool) -> anyhow::Result<()> {
     for group in GROUPS {
         // As many flushes at least as tell a rate, and as many telegrams as have been merged a few times.
         let count = count.max(group * 40);
-        one("queue", group, count, |folder, usage| written_to_queue(folder, &telegrams, group, count, usage))?;
-        let plain = |folder: &Path, usage: &mut Usage| kept(Plain::create(&folder.join("file"))?, &telegrams, group, count, usage);
+        one("queue", group, count, |folder, usage| {
+            written_to_queue(folder, &telegrams, group, count, usage)
+        })?;
+        let plain = |folder: &Path, usage: &mut Usage| {
+            kept(
+                Plain::create(&folder.join("file"))?,
+                &telegrams,
+                group,
+                count,
+                usage,
+            )
+        };
         one("plain", group, count, plain)?;
-        let sqlite = |folder: &Path, usage: &mut Usage| kept(Sqlite::create(&folder.join("database"))?, &telegrams, group, count, usage);
+        let sqlite = |folder: &Path, usage: &mut Usage| {
+            kept(
+                Sqlite::create(&folder.join("database"))?,
+                &telegrams,
+                group,
+                count,
+                usage,
+            )
+        };
         one("sqlite", group, count, sqlite)?;
     }
     stored("stored", &telegrams)?;
-    if let Some(capture) = Telegrams::of_capture(&corpus().join(CAPTURE), if is_quick { 9_600 } else { DAY as usize }) {
+    if let Some(capture) = Telegrams::of_capture(
+        &corpus().join(CAPTURE),
+        if is_quick { 9_600 } else { DAY as usize },
+    ) {
         stored("stored_capture", &capture)?;
     }
     Ok(())
@@ -57,8 +78,14 @@ fn one(
     let mut before = Usage::default();
     keep(folder.path(), &mut before)?;
     let after = Usage::own();
-    figure(&format!("{what}_{group}_written_bytes"), after.written_each(&before, count));
-    figure(&format!("{what}_{group}_cpu_us"), after.cpu_us_each(&before, count));
+    figure(
+        &format!("{what}_{group}_written_bytes"),
+        after.written_each(&before, count),
+    );
+    figure(
+        &format!("{what}_{group}_cpu_us"),
+        after.cpu_us_each(&before, count),
+    );
     Ok(())
 }
 
@@ -72,10 +99,17 @@ fn written_to_queue(
     let (mut queue, _) = Queue::open(&fill::options(folder))?;
     queue.register(CONSUMER, Start::Oldest)?;
     *before = Usage::own();
-    let filling = Filling { telegrams: count, group, commit_every: Some(60) };
+    let filling = Filling {
+        telegrams: count,
+        group,
+        commit_every: Some(60),
+    };
     let started = Instant::now();
     fill::fill(&mut queue, telegrams, filling)?;
-    figure(&format!("queue_{group}_wall_us"), started.elapsed().as_secs_f64() * 1e6 / count as f64);
+    figure(
+        &format!("queue_{group}_wall_us"),
+        started.elapsed().as_secs_f64() * 1e6 / count as f64,
+    );
     Ok(())
 }
 
@@ -97,12 +131,24 @@ fn kept(
 /// does not depend on where it is.
 fn stored(what: &str, telegrams: &Telegrams) -> anyhow::Result<()> {
     let memory = Path::new("/dev/shm");
-    let parent = if memory.is_dir() { memory.to_owned() } else { fill::scratch() };
+    let parent = if memory.is_dir() {
+        memory.to_owned()
+    } else {
+        fill::scratch()
+    };
     let folder = tempfile::tempdir_in(parent)?;
     let count = telegrams.iter().count() as u64;
     let (mut queue, _) = Queue::open(&fill::options(&folder.path().join("queue")))?;
     queue.register(CONSUMER, Start::Oldest)?;
-    fill::fill(&mut queue, telegrams, Filling { telegrams: count, group: 1, commit_every: Some(60) })?;
+    fill::fill(
+        &mut queue,
+        telegrams,
+        Filling {
+            telegrams: count,
+            group: 1,
+            commit_every: Some(60),
+        },
+    )?;
     queue.close()?;
     figure(
         &format!("{what}_bytes"),
@@ -116,7 +162,10 @@ fn stored(what: &str, telegrams: &Telegrams) -> anyhow::Result<()> {
             sqlite.keep(first..(first + 600).min(count), telegrams)?;
         }
         drop(sqlite);
-        figure("stored_sqlite_bytes", layout::disk_bytes(&path) as f64 / count as f64);
+        figure(
+            "stored_sqlite_bytes",
+            layout::disk_bytes(&path) as f64 / count as f64,
+        );
     }
     Ok(())
 }

@@ -23,7 +23,10 @@ pub fn measure(is_quick: bool) -> anyhow::Result<()> {
     let (mut accepted, mut connected) = (Vec::new(), Vec::new());
     for _ in 0..if is_quick { 5 } else { 20 } {
         let mut installation = Installation::new()?;
-        installation.configure(&Configuration { broker: broker.port(), ..Configuration::default() })?;
+        installation.configure(&Configuration {
+            broker: broker.port(),
+            ..Configuration::default()
+        })?;
         let started = Instant::now();
         let _capture = installation.spawn_capture();
         installation.meter.send(telegrams.at(0));
@@ -32,16 +35,23 @@ pub fn measure(is_quick: bool) -> anyhow::Result<()> {
         let started = Instant::now();
         let _publisher = installation.start_publisher();
         let reported = installation.wait_until(PATIENCE, |status| {
-            status.consumers.iter().any(|consumer| {
-                consumer.report.as_ref().is_some_and(|report| report.is_connected)
-            })
+            status
+                .consumers
+                .iter()
+                .any(|consumer| consumer.report.as_ref().is_some_and(|report| report.is_connected))
         });
         connected.push(reported.duration_since(started).as_secs_f64() * 1e3);
     }
     figure("start_accepted_ms", median(&mut accepted));
     figure("start_accepted_worst_ms", quantile(&mut accepted, 1.0));
     figure("start_connected_ms", median(&mut connected));
-    figure("size_capture_bytes", std::fs::metadata(&programs().capture)?.len() as f64);
-    figure("size_publisher_bytes", std::fs::metadata(&programs().publisher)?.len() as f64);
+    figure(
+        "size_capture_bytes",
+        std::fs::metadata(&programs().capture)?.len() as f64,
+    );
+    figure(
+        "size_publisher_bytes",
+        std::fs::metadata(&programs().publisher)?.len() as f64,
+    );
     Ok(())
 }
