@@ -19,7 +19,7 @@ const GROUPS: [u64; 3] = [1, 10, 60];
 /// Where real captures are, from the project's folder on.
 const CORPUS: &str = "../shared/telegrams";
 const CAPTURE: &str = "nielsbasjes__CAPTURE_ttyUSB0-raw.txt";
-const DAY: u64 = 86_400;
+const DAY: usize = 86_400;
 
 /// Writes queues and what they are compared with.
 ///
@@ -27,7 +27,7 @@ const DAY: u64 = 86_400;
 /// Where the disk fails.
 pub fn measure(is_quick: bool) -> anyhow::Result<()> {
     let count = if is_quick { 1_200 } else { 9_600 };
-    let telegrams = Telegrams::of_household(if is_quick { 9_600 } else { DAY as usize });
+    let telegrams = Telegrams::of_household(DAY);
     sync(if is_quick { 100 } else { 1_000 })?;
     figure("telegram_bytes", telegrams.mean_bytes());
     for group in GROUPS {
@@ -57,11 +57,12 @@ pub fn measure(is_quick: bool) -> anyhow::Result<()> {
         };
         one("sqlite", group, count, sqlite)?;
     }
+    // A day whatever the size: the folder has some 2.5 MB that do not grow.
     stored("stored", &telegrams)?;
-    if let Some(capture) = Telegrams::of_capture(
-        &corpus().join(CAPTURE),
-        if is_quick { 9_600 } else { DAY as usize },
-    ) {
+    if is_quick {
+        return Ok(());
+    }
+    if let Some(capture) = Telegrams::of_capture(&corpus().join(CAPTURE), DAY) {
         stored("stored_capture", &capture)?;
     }
     Ok(())
