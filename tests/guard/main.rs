@@ -23,7 +23,7 @@ const PARSE_ALLOCATIONS: u64 = 4;
 /// Allocations to parse one and write its JSON into a buffer that is there already.
 const JSON_ALLOCATIONS: u64 = 46;
 /// Bytes that each of [`STORED`] that were flushed one by one takes in the queue.
-const STORED_BYTES: u64 = 60;
+const STORED_BYTES: u64 = 28;
 /// Bytes given to the system to write for each, at a flush for each and at a flush for ten.
 const WRITTEN_BYTES_0S: u64 = 1_000;
 /// See above.
