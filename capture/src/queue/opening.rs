@@ -12,7 +12,7 @@ use std::{fs, io};
 
 use shared::wire::Loss;
 
-use super::block::BlockWriter;
+use super::block::{BlockWriter, COMPRESSION_LEVEL};
 use super::buffer::Buffer;
 use super::index::{Entry, Index, Place};
 use super::layout::{self, Layout};
@@ -408,7 +408,6 @@ fn system(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenEr
 }
 
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-const COMPRESSION_LEVEL: i32 = 12;
 /// Bytes of the newest blocks that are held while sled opens: some days of telegrams.
 const HELD_BYTES: usize = 2 * 1024 * 1024;
 /// Blocks that are put into a new database at a time.

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use shared::wire::Loss;
 
-use super::block::{self, BlockWriter};
+use super::block::{self, BlockWriter, COMPRESSION_LEVEL};
 use super::index::{Entry, Place};
 use super::store::Change;
 use super::{FlushError, Maintained, Queue, layout, merge, rebuild, retention};
@@ -54,7 +54,7 @@ impl Queue {
         let (entry, bytes) = loop {
             let elapsed_ms = run.iter().map(|entry| entry.elapsed_ms).sum();
             // A writer of its own: its memory is large, and is given back.
-            let bytes = BlockWriter::new(MERGE_COMPRESSION_LEVEL)
+            let bytes = BlockWriter::new(COMPRESSION_LEVEL)
                 .and_then(|mut writer| writer.encode(&records, elapsed_ms, self.mark.generation))
                 .map_err(|error| self.failed("compressing for", &error))?;
             if bytes.len() <= merge::MAX_STORED_BYTES || run.len() <= 2 {
@@ -250,7 +250,6 @@ fn store_is_tight(file_bytes: u64, live_bytes: u64) -> bool {
     file_bytes < live_bytes * 2 + 4 * 1024 * 1024
 }
 
-const MERGE_COMPRESSION_LEVEL: i32 = 6;
 /// How often commits are written, ages looked at and the folder measured, in microseconds.
 const UPKEEP_INTERVAL_US: u64 = 5_000_000;
 /// Most blocks removed in one step.
