@@ -35,8 +35,8 @@ use window::{Progress, Window};
 
 /// Bound on payload bytes held and unacknowledged.
 pub const WINDOW_BYTES: usize = 2 * 1024 * 1024;
-/// Bound on messages held and unacknowledged.
-pub const WINDOW_MESSAGES: usize = 256;
+/// Bound on messages held and unacknowledged: with 50 ms to the broker, 20,000 a second.
+pub const WINDOW_MESSAGES: usize = 1024;
 /// With messages outstanding, this long without any PUBACK is a lost connection.
 pub const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections lost without progress after which one message is outstanding at a time.
