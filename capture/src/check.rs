@@ -15,6 +15,8 @@ use shared::wire::client::{Client, ClientError};
 use crate::failure::Failure;
 use crate::port::stop::Stop;
 use crate::port::{Line, Port};
+use crate::queue::OpenError;
+use crate::queue::mark::MarkFile;
 use crate::server::socket::{self, Found, SocketError};
 use crate::words;
 
@@ -94,6 +96,10 @@ fn check_folder(folder: &Path, max_size_bytes: u64) -> Result<String, String> {
                 io::Error::from(error)
             )
         })?;
+    }
+    if let Some(found) = MarkFile::later_version(&mark) {
+        let path = folder.to_owned();
+        return Err(OpenError::Later { path, found }.to_string());
     }
     let state = if mark.exists() { "there" } else { "will be made" };
     let room = rustix::fs::statvfs(nearest)

@@ -61,6 +61,9 @@ impl From<OpenError> for Failure {
                 ": run capture as the user that owns it, or give another queue.path"
             }
             OpenError::Locked { .. } => ": is capture running on it already?",
+            OpenError::Later { .. } => {
+                ": nothing in it was changed. Start the newer version again, or give another queue.path"
+            }
             _ => "",
         };
         Self::new(exit, format!("cannot open the queue: {error}{hint}"))

@@ -8,6 +8,7 @@
 //! | `crash` | killed or cut off between any two steps |
 //! | `damage` | flipped bytes, zeroed pages, cut files |
 //! | `room` | full, read-only and vanished folders; the bound on the size |
+//! | `versions` | a folder of a later version is refused and left as it was |
 //! | `traps` | what sled does that would bite |
 
 #![allow(
@@ -34,3 +35,5 @@ mod model;
 mod room;
 #[path = "queue/traps.rs"]
 mod traps;
+#[path = "queue/versions.rs"]
+mod versions;

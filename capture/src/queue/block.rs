@@ -37,6 +37,9 @@
 //! the telegrams, one after the other
 //! ```
 //!
+//! Every version keeps magic, version, stored_length and checksum where they are, so that a program that
+//! does not know it can still tell a whole block of it from a damaged one.
+//!
 //! A varint has seven bits a byte, lowest first, the eighth bit set where more follow. Zigzag maps
 //! 0, -1, 1, -2 to 0, 1, 2, 3.
 
@@ -110,7 +113,7 @@ pub enum BlockError {
     /// The first bytes are not a block's.
     #[error("the bytes do not begin as a block")]
     Magic,
-    /// The version is one this program does not know.
+    /// The version is one this program does not know; the block is whole.
     #[error("the block is of version {found}, this program knows 1 to {VERSION}")]
     Version {
         /// The version found.
@@ -137,8 +140,13 @@ pub enum BlockError {
 /// # Errors
 /// Where the bytes do not begin with a whole block.
 pub fn verify(bytes: &[u8]) -> Result<Header, BlockError> {
-    let header = read_header(bytes)?;
-    let expected = header.block_bytes();
+    let header = read_header(bytes);
+    let (first_sequence, stored_length) = match &header {
+        Ok(header) => (header.first_sequence, header.stored_length),
+        Err(BlockError::Version { .. }) => (u64::from_le_bytes(array(bytes, 8)), read_u32(bytes, 48)),
+        Err(_) => return header,
+    };
+    let expected = HEADER_BYTES.saturating_add(stored_length as usize);
     let Some(body) = bytes.get(HEADER_BYTES..expected) else {
         return Err(BlockError::Short {
             found: bytes.len(),
@@ -150,11 +158,9 @@ pub fn verify(bytes: &[u8]) -> Result<Header, BlockError> {
     hasher.update(head);
     hasher.update(body);
     if read_u32(bytes, CHECKSUM_OFFSET) != hasher.finalize() {
-        return Err(BlockError::Checksum {
-            first_sequence: header.first_sequence,
-        });
+        return Err(BlockError::Checksum { first_sequence });
     }
-    Ok(header)
+    header
 }
 
 /// Reads a block's header without looking at its checksum.

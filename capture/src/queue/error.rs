@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::MAX_BUFFERED_BYTES;
 use super::MAX_TELEGRAM_BYTES;
-use super::mark::{MAX_CONSUMER_NAME_BYTES, MAX_CONSUMERS};
+use super::mark::{MAX_CONSUMER_NAME_BYTES, MAX_CONSUMERS, VERSION};
 use super::store::StoreError;
 
 /// Why a queue could not be opened. Nothing of it is open afterwards.
@@ -18,6 +18,18 @@ pub enum OpenError {
     Locked {
         /// The queue's folder.
         path: PathBuf,
+    },
+    /// A later version of this program has written it. Nothing in the folder has been touched.
+    #[error(
+        "the queue {path} was written by a newer version of capture (its format is {found}, this version \
+         knows 1 to {VERSION})",
+        path = path.display()
+    )]
+    Later {
+        /// The queue's folder.
+        path: PathBuf,
+        /// The format's version.
+        found: u8,
     },
     /// The system refuses: no room, no permission, read-only.
     #[error("{action} {path}: {source}", path = path.display())]

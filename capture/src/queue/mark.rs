@@ -17,7 +17,8 @@
 //!
 //! ```text
 //! offset size field
-//!      0    4 magic       50 31 4D 01 ("P1M", version 1)
+//!      0    3 magic       50 31 4D ("P1M")
+//!      3    1 version     1
 //!      4    4 length      bytes of the payload
 //!      8    4 checksum    CRC-32 (IEEE) of the payload
 //!     12    … payload
@@ -27,6 +28,10 @@
 //! with every opening), clean u8 (1 after an orderly end), boot id 16 bytes, identity 8 bytes, head,
 //! next, ceiling, tail u64, uptime of the last arrival in microseconds u64 (all bits set where there
 //! was none), number of consumers u8, and for each: length of its name u8, name, cursor u64.
+//!
+//! The version is that of the whole folder: whatever changes in it so that this program could not go on
+//! with it raises this one, here and in no other place. From version 2 on the checksum covers the version's
+//! byte and then the payload, which for ever tells a folder of a later version from a byte gone bad.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -34,11 +39,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-const MAGIC: [u8; 4] = [0x50, 0x31, 0x4D, 0x01];
+const MAGIC: [u8; 3] = [0x50, 0x31, 0x4D];
 const SLOT_BYTES: u64 = 4096;
 const HEAD_BYTES: usize = 12;
 const LOCK_TRIES: u32 = 30;
 
+/// Version of the folder's format. An older program leaves a folder of a later one alone.
+pub const VERSION: u8 = 1;
 /// Sequences that are reserved ahead by one synced write. A power cut leaves out at most this many.
 pub const CEILING_STEP: u64 = 1000;
 /// Most consumers a queue has: their cursors must fit in the mark's page.
@@ -102,6 +109,16 @@ impl MarkFile {
     pub fn peek(path: &Path) -> Option<Mark> {
         let file = File::open(path).ok()?;
         newest([0, SLOT_BYTES].map(|offset| read_slot(&file, offset)))
+    }
+
+    /// The version of the folder where it is later than [`VERSION`], without changing anything. One slot that
+    /// says so is enough: the other may not have been written since.
+    pub fn later_version(path: &Path) -> Option<u8> {
+        let file = File::open(path).ok()?;
+        [0, SLOT_BYTES]
+            .into_iter()
+            .filter_map(|offset| later_version(&read_bytes(&file, offset)))
+            .max()
     }
 
     /// Writes the mark without syncing: it survives the process, not a power cut.
@@ -174,7 +191,11 @@ fn newest(slots: [Option<Mark>; 2]) -> Option<Mark> {
 }
 
 fn read_slot(file: &File, offset: u64) -> Option<Mark> {
-    let mut slot = [0; SLOT_BYTES as usize];
+    decode(&read_bytes(file, offset))
+}
+
+fn read_bytes(file: &File, offset: u64) -> Vec<u8> {
+    let mut slot = vec![0; SLOT_BYTES as usize];
     let mut filled = 0;
     // The second slot ends where it was written to, and a cut file anywhere.
     while let Some(rest) = slot.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -183,7 +204,8 @@ fn read_slot(file: &File, offset: u64) -> Option<Mark> {
             Ok(count) => filled += count,
         }
     }
-    decode(slot.get(..filled)?)
+    slot.truncate(filled);
+    slot
 }
 
 fn encode(mark: &Mark) -> Vec<u8> {
@@ -210,6 +232,7 @@ fn encode(mark: &Mark) -> Vec<u8> {
     }
     let mut slot = Vec::with_capacity(HEAD_BYTES + payload.len());
     slot.extend_from_slice(&MAGIC);
+    slot.push(VERSION);
     slot.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     slot.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
     slot.extend_from_slice(&payload);
@@ -222,7 +245,7 @@ fn encode(mark: &Mark) -> Vec<u8> {
 }
 
 fn decode(slot: &[u8]) -> Option<Mark> {
-    let mut rest = slot.strip_prefix(&MAGIC)?;
+    let mut rest = slot.strip_prefix(&MAGIC)?.strip_prefix(&[VERSION])?;
     let length = u32::from_le_bytes(take(&mut rest)?) as usize;
     let checksum = u32::from_le_bytes(take(&mut rest)?);
     let mut payload = rest.get(..length)?;
@@ -257,6 +280,18 @@ fn decode(slot: &[u8]) -> Option<Mark> {
         last_uptime_us: uptime.filter(|&uptime| uptime != u64::MAX),
         cursors,
     })
+}
+
+fn later_version(slot: &[u8]) -> Option<u8> {
+    let mut rest = slot.strip_prefix(&MAGIC)?;
+    let version: [u8; 1] = take(&mut rest)?;
+    let length = u32::from_le_bytes(take(&mut rest)?) as usize;
+    let checksum = u32::from_le_bytes(take(&mut rest)?);
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&version);
+    hasher.update(rest.get(..length)?);
+    let [version] = version;
+    (version > VERSION && hasher.finalize() == checksum).then_some(version)
 }
 
 fn take<const N: usize>(from: &mut &[u8]) -> Option<[u8; N]> {

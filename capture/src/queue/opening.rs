@@ -37,9 +37,18 @@ impl Queue {
     /// was lost is noted.
     ///
     /// # Errors
-    /// Where another process has it open, or the system refuses.
+    /// Where another process has it open, a later version of this program has written it, or the system
+    /// refuses.
     pub fn open(options: &QueueOptions) -> Result<(Self, OpenReport), OpenError> {
         let layout = Layout::new(&options.path);
+        // Before anything is touched: to this program a later version's mark and database are damaged ones,
+        // and it would begin anew.
+        if let Some(found) = MarkFile::later_version(&layout.mark()) {
+            return Err(OpenError::Later {
+                path: options.path.clone(),
+                found,
+            });
+        }
         layout::make_folder(&options.path).map_err(system("making the queue's folder", &options.path))?;
         let (mark_file, mark) = MarkFile::open(&layout.mark()).map_err(system("opening", &layout.mark()))?;
         if !mark_file.try_lock() {

@@ -76,6 +76,8 @@ pub enum StoreErrorKind {
     System,
     /// The contents are not what sled wrote.
     Damaged,
+    /// A later version of this program has written to it.
+    Later,
 }
 
 /// The open database.
@@ -127,7 +129,8 @@ impl Store {
     /// Opens the database, or makes an empty one, and reads and checks every block.
     ///
     /// # Errors
-    /// Where it cannot be opened within `patience`; an opening that takes longer counts as damaged.
+    /// Where it cannot be opened within `patience`, an opening that takes longer counts as damaged; or where
+    /// a later version of this program has written blocks to it, which are then as they were.
     pub fn open(path: &Path, patience: Duration) -> Result<Opened, StoreError> {
         let (sender, receiver) = mpsc::sync_channel(1);
         let owned = path.to_owned();
@@ -199,6 +202,14 @@ impl Store {
                         detail: format!("it is kept as block {first}"),
                     },
                 )),
+                Err(error @ BlockError::Version { .. }) => {
+                    return Err(StoreError {
+                        action: "reading from",
+                        path: path.to_owned(),
+                        detail: format!("a newer version of capture has written to it: {error}"),
+                        kind: StoreErrorKind::Later,
+                    });
+                }
                 Err(error) => damaged.push((place, first, error)),
             }
         }

@@ -198,6 +198,13 @@ proptest! {
 fn a_later_version_is_refused_by_name() {
     let mut bytes = from_hex(BLOCK_1);
     bytes[4] = 2;
+    // A byte gone bad, as the checksum tells; then a whole one.
+    assert_eq!(
+        block::decode(&bytes),
+        Err(BlockError::Checksum { first_sequence: 258 })
+    );
+    let sum = crc32fast::hash(&[&bytes[..52], &bytes[56..]].concat());
+    bytes[52..56].copy_from_slice(&sum.to_le_bytes());
     assert_eq!(block::decode(&bytes), Err(BlockError::Version { found: 2 }));
 }
 
