@@ -12,7 +12,7 @@ use tests::deadline::{SOON, wait_for};
 use tests::folder::Folder;
 use tests::household::{Dialect, Household, Settings, Telegram, Truth};
 use tests::ledger::Ledger;
-use tests::meter::{Meter, PtyMeter};
+use tests::meter::{Meter, PtyMeter, TcpMeter};
 use tests::process::{Process, Ran};
 use tests::programs;
 use tests::proxy::Proxy;
@@ -48,10 +48,16 @@ impl Installation {
         Self::with(household(seed, Dialect::Dsmr5))
     }
 
-    /// With this household's meter on a pty.
+    /// With this household's meter on a pty; over TCP where `SMARTMETER_TEST_METER` is `tcp`: programs for
+    /// another machine cannot set a line, since qemu's emulation does not know the call for it.
     pub(crate) fn with(household: Household) -> Self {
         let folder = Folder::new();
-        let meter = Box::new(PtyMeter::plug_in(&folder.join("ttyUSB0")));
+        let meter: Box<dyn Meter> =
+            if std::env::var_os("SMARTMETER_TEST_METER").is_some_and(|meter| meter == "tcp") {
+                Box::new(TcpMeter::listen())
+            } else {
+                Box::new(PtyMeter::plug_in(&folder.join("ttyUSB0")))
+            };
         Self::at(folder, meter, household)
     }
 
