@@ -69,6 +69,7 @@ fn answer(settings: &MqttSettings, broker: &BrokerAddress) -> Result<String, Str
         let _ = sender.send(event);
     })
     .map_err(|error| error.to_string())?;
+    mqtt.tell(Command::Connect).map_err(|stuck| stuck.to_string())?;
     // Two versions may be tried one after the other.
     let outcome = match events.recv_timeout(CONNECT_TIMEOUT * 2 + Duration::from_secs(1)) {
         Ok(MqttEvent::Connected {

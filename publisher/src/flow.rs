@@ -8,6 +8,9 @@
 //!   has been taken in: memory is bounded by the window and two batches.
 //! * Without a session with capture, messages already held are still delivered, and what they commit
 //!   is committed when capture is back.
+//! * There is a connection to the broker from capture's first answer on, and also while capture is away;
+//!   but none from capture's word that another publisher is this consumer until this one is: the broker
+//!   would end that one's connection for ours.
 //! * A queue of another identity is another sequence: what the former one gave is delivered, and
 //!   nothing of it committed to the new one.
 
@@ -102,6 +105,10 @@ pub struct Flow {
     queue: Option<Queue>,
     session: Option<u64>,
     connection: Option<u64>,
+    /// Whether the connection's thread has been told to keep one.
+    is_connecting: bool,
+    /// Another publisher is this consumer, for all that is known.
+    is_taken: bool,
     records: VecDeque<Record>,
     is_reading: bool,
     is_finishing: bool,
@@ -216,6 +223,8 @@ impl Flow {
             queue: None,
             session: None,
             connection: None,
+            is_connecting: false,
+            is_taken: false,
             records: VecDeque::new(),
             is_reading: false,
             is_finishing: false,
@@ -316,16 +325,32 @@ impl Flow {
                     );
                 }
             }
-            SourceEvent::Away(words) => {
+            SourceEvent::Away { words, is_taken } => {
                 self.session = None;
                 self.is_reading = false;
                 self.meter.is_live = false;
                 self.meter.unknown_since.get_or_insert(self.now.elapsed);
                 if Told::is_news(&mut self.told.capture, &words) {
-                    tracing::warn!("{words}; waiting for capture");
+                    let what = if is_taken { "until then" } else { "for capture" };
+                    tracing::warn!("{words}; waiting {what}");
                 }
+                // A capture that is away does not say that the other publisher has gone.
+                self.is_taken |= is_taken;
+                self.connect_or_leave(orders);
             }
             SourceEvent::Finished => self.session = None,
+        }
+    }
+
+    fn connect_or_leave(&mut self, orders: &mut Vec<Order>) {
+        if self.is_connecting == self.is_taken {
+            self.is_connecting = !self.is_taken;
+            let command = if self.is_connecting {
+                Command::Connect
+            } else {
+                Command::Leave
+            };
+            orders.push(Order::Mqtt(command));
         }
     }
 
@@ -339,6 +364,8 @@ impl Flow {
             silence_ms,
         } = opened;
         self.told.capture.clear();
+        self.is_taken = false;
+        self.connect_or_leave(orders);
         self.session = Some(session);
         self.is_reading = false;
         self.meter.is_live = false;
@@ -351,7 +378,7 @@ impl Flow {
             words::waiting(waiting)
         );
         match &mut self.queue {
-            Some(queue) if queue.identity == identity => {
+            Some(queue) if queue.identity == identity && queue.committed >= cursor => {
                 queue.head = head;
                 if queue.committed > cursor {
                     let sequence = queue.committed;
@@ -359,8 +386,16 @@ impl Flow {
                 }
             }
             former => {
-                if let Some(former) = former.take() {
-                    self.leave(former, &identity, orders);
+                match former.take() {
+                    // Another publisher was this consumer meanwhile. What it has committed it has published,
+                    // the open interval that is dropped here included.
+                    Some(same) if same.identity == identity => {
+                        self.records.clear();
+                        self.waits_for_key = None;
+                        self.deliver(Event::NewQueue, orders);
+                    }
+                    Some(former) => self.leave(former, &identity, orders),
+                    None => {}
                 }
                 let mut aggregator = self.aggregator(&identity);
                 if let Some(before) = &before {
@@ -517,6 +552,11 @@ impl Flow {
                     tracing::warn!("no connection to the broker {trouble}; trying again");
                     self.report_connection(format!("not connected to {trouble}"));
                 }
+            }
+            MqttEvent::Left => {
+                self.connection = None;
+                let reason = "another publisher is this consumer".to_owned();
+                self.deliver(Event::Disconnected { reason }, orders);
             }
             MqttEvent::Finished => self.connection = None,
         }

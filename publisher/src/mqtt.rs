@@ -4,6 +4,8 @@
 //!
 //! What always holds:
 //!
+//! * There is no connection before [`Command::Connect`] and none after [`Command::Leave`]: a broker ends
+//!   the connection of another client with the same id, so whoever asks must be the one to have it.
 //! * Every connection has a client of its own, so that nothing asked of one connection can turn up on
 //!   the next. Commands name the connection they are for; those for a former one are dropped.
 //! * Sessions are clean: what the broker has not acknowledged is sent again by delivery, not by the
@@ -135,6 +137,11 @@ impl Topics {
 /// What the thread is told.
 #[derive(Debug)]
 pub enum Command {
+    /// From now on keep a connection.
+    Connect,
+    /// Say goodbye, so that the will is not published, and keep no connection until the next
+    /// [`Command::Connect`]. Answered by [`MqttEvent::Left`].
+    Leave,
     /// Publish, unless that connection is gone.
     Publish {
         /// On which connection.
@@ -187,6 +194,8 @@ pub enum MqttEvent {
     Lost(Trouble),
     /// An attempt failed; the next follows after a pause.
     Failed(Trouble),
+    /// There is no connection any longer, after [`Command::Leave`].
+    Left,
     /// The thread has ended after [`Command::Finish`].
     Finished,
 }
@@ -203,7 +212,8 @@ pub struct Mqtt {
 pub struct Stuck;
 
 impl Mqtt {
-    /// Starts the thread. `report` is called on it for every event, and may block to slow it down.
+    /// Starts the thread, which waits for [`Command::Connect`]. `report` is called on it for every event,
+    /// and may block to slow it down.
     ///
     /// # Errors
     /// Where the system gives no thread or no event queue.
@@ -248,19 +258,36 @@ struct Keeper<R> {
 
 impl<R: FnMut(MqttEvent)> Keeper<R> {
     async fn run(mut self) {
+        while self.wait_to_connect().await && self.keep_connected().await {
+            (self.report)(MqttEvent::Left);
+        }
+        (self.report)(MqttEvent::Finished);
+    }
+
+    /// False where the thread is to end.
+    async fn wait_to_connect(&mut self) -> bool {
+        loop {
+            match self.commands.recv().await {
+                Some(Command::Connect) => return true,
+                Some(Command::Finish) | None => return false,
+                Some(Command::Leave | Command::Publish { .. } | Command::Abandon { .. }) => {}
+            }
+        }
+    }
+
+    /// Connects, and connects again, until it is told to leave; false where the thread is to end.
+    async fn keep_connected(&mut self) -> bool {
         let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
         let mut turn = Turn::new(self.settings.brokers.len());
         loop {
             let Some(broker) = self.settings.brokers.get(turn.broker()).cloned() else {
-                return;
+                return false;
             };
             let began = Instant::now();
             let ended = self.connect(&broker, &mut turn).await;
             let trouble = match ended {
-                Ended::Finished => {
-                    (self.report)(MqttEvent::Finished);
-                    return;
-                }
+                Ended::Finished => return false,
+                Ended::Left => return true,
                 Ended::Failed(trouble) => {
                     (self.report)(MqttEvent::Failed(trouble.clone()));
                     trouble
@@ -282,9 +309,10 @@ impl<R: FnMut(MqttEvent)> Keeper<R> {
                 continue;
             }
             let delay = backoff.next_delay(crate::jitter::random());
-            if !self.pause(delay).await {
-                (self.report)(MqttEvent::Finished);
-                return;
+            match self.pause(delay).await {
+                Paused::Over => {}
+                Paused::Left => return true,
+                Paused::Finished => return false,
             }
         }
     }
@@ -334,20 +362,27 @@ impl<R: FnMut(MqttEvent)> Keeper<R> {
         .await
     }
 
-    /// False where the thread is to end.
-    async fn pause(&mut self, delay: Duration) -> bool {
+    async fn pause(&mut self, delay: Duration) -> Paused {
         let pause = tokio::time::sleep(delay);
         tokio::pin!(pause);
         loop {
             tokio::select! {
-                () = &mut pause => return true,
+                () = &mut pause => return Paused::Over,
                 command = self.commands.recv() => match command {
-                    Some(Command::Finish) | None => return false,
-                    Some(Command::Publish { .. } | Command::Abandon { .. }) => {}
+                    Some(Command::Finish) | None => return Paused::Finished,
+                    Some(Command::Leave) => return Paused::Left,
+                    Some(Command::Connect | Command::Publish { .. } | Command::Abandon { .. }) => {}
                 },
             }
         }
     }
+}
+
+/// How a pause ended.
+enum Paused {
+    Over,
+    Left,
+    Finished,
 }
 
 /// Whose turn it is among the brokers, and which version to begin with.

@@ -114,6 +114,7 @@ pub fn replay(config: &Config, options: &ReplayOptions, out: impl Write) -> Resu
         // Nobody listens any longer when the replay has ended.
         let _ = events.send(ReplayEvent::Mqtt(event));
     })?;
+    mqtt.tell(Command::Connect)?;
     let delivery = Delivery::new(delivery::Settings {
         has_availability: false,
         on_rejected: config.mqtt.on_rejected,
@@ -504,7 +505,7 @@ impl<W: Write> Replaying<W> {
                 self.tell(format!("no connection to the broker {trouble}; trying again"));
                 Ok(())
             }
-            MqttEvent::Finished => Ok(()),
+            MqttEvent::Left | MqttEvent::Finished => Ok(()),
         }
     }
 

@@ -96,8 +96,13 @@ pub enum SourceEvent {
     },
     /// The newest record.
     Head(Box<Record>),
-    /// There is no session, for this reason; the next attempt follows.
-    Away(String),
+    /// There is no session; the next attempt follows.
+    Away {
+        /// Why, in words.
+        words: String,
+        /// Whether capture has refused: another publisher is this consumer.
+        is_taken: bool,
+    },
     /// The thread has ended after [`SourceCommand::Finish`].
     Finished,
 }
@@ -187,19 +192,19 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
     fn run(mut self) {
         let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
         loop {
-            let words = match self.open() {
+            let (words, is_taken) = match self.open() {
                 Ok((client, opened)) => {
                     backoff.reset();
                     self.session = opened.session;
                     (self.report)(SourceEvent::Opened(Box::new(opened)));
                     match self.serve(client) {
                         Ended::Finished => break,
-                        Ended::Broken(words) => words,
+                        Ended::Broken(words) => (words, false),
                     }
                 }
                 Err(error) => self.words(&error),
             };
-            (self.report)(SourceEvent::Away(words));
+            (self.report)(SourceEvent::Away { words, is_taken });
             if !self.pause(backoff.next_delay(crate::jitter::random())) {
                 break;
             }
@@ -236,15 +241,17 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
         Ok((client, opened))
     }
 
-    fn words(&self, error: &ClientError) -> String {
+    /// Why there is no session, and whether that is because another publisher has it.
+    fn words(&self, error: &ClientError) -> (String, bool) {
         if error.refusal() == Some(Refusal::ConsumerInUse) {
-            return format!(
+            let words = format!(
                 "another publisher is the consumer {} already: stop it, or give this one a name of its own \
                  as mqtt.consumer",
                 self.settings.consumer
             );
+            return (words, true);
         }
-        error.to_string()
+        (error.to_string(), false)
     }
 
     /// Carries out commands until the session breaks. Commits that wait together are one.

@@ -162,6 +162,7 @@ impl Bench {
             let _ = sender.send(event);
         })
         .expect("a thread");
+        mqtt.tell(Command::Connect).expect("the thread runs");
         Self {
             mqtt,
             events,

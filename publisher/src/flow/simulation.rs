@@ -4,7 +4,8 @@
 //! While faults last the session with capture breaks (commands and replies under way are lost), capture
 //! is restarted and has forgotten its last commits, or serves a queue of another identity; the broker
 //! closes, falls silent, loses what is under way, acknowledges late, twice, out of order, rejects for a
-//! while; the publisher is killed. Then the faults stop. Within bounded time the lag must be zero, and
+//! while; the publisher is killed, or another one becomes the consumer in its place, and it again in that
+//! one's. Then the faults stop. Within bounded time the lag must be zero, and
 //! the broker must hold every telegram that the queue held, in order of first reception, every repeated
 //! message byte for byte as it was the first time. At every step nothing is committed that the broker
 //! has not taken with its summary, and not more is held than the window allows.
@@ -81,6 +82,10 @@ struct Simulation {
     capture: Capture,
     broker: Broker,
     flow: Flow,
+    /// A second publisher of the same consumer, which capture refuses at present.
+    refused: Flow,
+    /// Whether the flow has asked for a connection.
+    is_connecting: bool,
     reached: BTreeMap<&'static str, u64>,
     had_rejections: bool,
 }
@@ -101,6 +106,11 @@ fn settings() -> FlowSettings {
         on_undecryptable: OnTrouble::Wait,
         socket: "queue.sock".into(),
     }
+}
+
+fn away(is_taken: bool) -> FlowEvent {
+    let words = "cut".to_owned();
+    FlowEvent::Source(SourceEvent::Away { words, is_taken })
 }
 
 /// The meter is named after the queue: a summary says no queue, and is told apart by its meter.
@@ -179,6 +189,8 @@ impl Simulation {
             capture: Capture::default(),
             broker: Broker::default(),
             flow: Flow::new(settings(), now),
+            refused: Flow::new(settings(), now),
+            is_connecting: false,
             reached: BTreeMap::new(),
             had_rejections: false,
         }
@@ -191,8 +203,14 @@ impl Simulation {
     fn handle(&mut self, event: FlowEvent) {
         let mut orders = Vec::new();
         self.flow.handle(self.now, event, &mut orders);
+        let mut has_left = false;
         for order in orders {
             match order {
+                Order::Mqtt(Command::Connect) => self.is_connecting = true,
+                Order::Mqtt(Command::Leave) => {
+                    self.is_connecting = false;
+                    has_left = true;
+                }
                 Order::Source(command) => self.capture.commands.push_back(command),
                 Order::Mqtt(Command::Publish { connection, message }) => {
                     if self.broker.connection == Some(connection) {
@@ -205,6 +223,11 @@ impl Simulation {
                 }
                 Order::Mqtt(Command::Finish) => panic!("nobody said so"),
             }
+        }
+        if has_left {
+            self.note("left the broker");
+            self.lose_what_is_under_way();
+            self.handle(FlowEvent::Mqtt(MqttEvent::Left));
         }
         let held = self.flow.bytes_held();
         assert!(
@@ -239,7 +262,23 @@ impl Simulation {
     fn cut_session(&mut self) {
         self.capture.session = None;
         self.capture.commands.clear();
-        self.handle(FlowEvent::Source(SourceEvent::Away("cut".to_owned())));
+        self.handle(away(false));
+    }
+
+    /// While capture was away another publisher of the same name was the faster one.
+    fn exchange_publishers(&mut self) {
+        self.note("another publisher in its place");
+        self.cut_session();
+        if self.broker.connection.is_some() {
+            self.cut_broker();
+        }
+        self.handle(away(true));
+        assert!(!self.is_connecting, "seed {}: stays though refused", self.seed);
+        std::mem::swap(&mut self.flow, &mut self.refused);
+        self.broker.newest_state = 0;
+        // It had been refused so far.
+        self.handle(away(true));
+        assert!(!self.is_connecting, "seed {}: connects though refused", self.seed);
     }
 
     /// Capture carries out the next command.
@@ -324,7 +363,7 @@ impl Simulation {
     }
 
     /// The connection is gone, and with it some of what was under way, the last of it first.
-    fn cut_broker(&mut self) {
+    fn lose_what_is_under_way(&mut self) {
         let arrives = self.random.below(self.broker.wire.len() as u64 + 1) as usize;
         for message in self.broker.wire.drain(..arrives).collect::<Vec<_>>() {
             self.take(&message);
@@ -333,6 +372,10 @@ impl Simulation {
         self.broker.to_acknowledge.clear();
         self.broker.is_silent = false;
         self.broker.connection = None;
+    }
+
+    fn cut_broker(&mut self) {
+        self.lose_what_is_under_way();
         let trouble = Trouble {
             broker: "broker:1883".to_owned(),
             cause: Cause::Other,
@@ -426,7 +469,7 @@ impl Simulation {
     fn faulty_step(&mut self) {
         let milliseconds = self.random.below(400);
         self.advance(milliseconds);
-        match self.random.below(26) {
+        match self.random.below(27) {
             0..=3 if (self.capture.records.len() as u64) < RECORDS => self.capture.produce(&mut self.random),
             4 | 5 => self.capture.durable = self.capture.records.len(),
             6..=11 => self.serve(),
@@ -478,11 +521,12 @@ impl Simulation {
                 self.capture.silence_ms += 40_000;
                 self.advance(40_000);
             }
+            26 if self.random.one_in(8) => self.exchange_publishers(),
             _ => {
                 if self.capture.session.is_none() {
                     self.open_session();
                 }
-                if self.broker.connection.is_none() {
+                if self.broker.connection.is_none() && self.is_connecting {
                     self.connect();
                 }
             }
@@ -492,17 +536,12 @@ impl Simulation {
 
     fn kill(&mut self) {
         self.note("publisher killed");
-        let arrives = self.random.below(self.broker.wire.len() as u64 + 1) as usize;
-        for message in self.broker.wire.drain(..arrives).collect::<Vec<_>>() {
-            self.take(&message);
-        }
-        self.broker.wire.clear();
-        self.broker.to_acknowledge.clear();
-        self.broker.connection = None;
+        self.lose_what_is_under_way();
         self.broker.newest_state = 0;
         self.capture.session = None;
         self.capture.commands.clear();
         self.flow = Flow::new(settings(), self.now);
+        self.is_connecting = false;
     }
 
     /// No faults any more, no further telegrams: the last interval closes by its silence.
@@ -526,7 +565,7 @@ impl Simulation {
             if self.capture.session.is_none() {
                 self.open_session();
             }
-            if self.broker.connection.is_none() {
+            if self.broker.connection.is_none() && self.is_connecting {
                 self.connect();
             }
             self.serve();
@@ -585,9 +624,11 @@ fn every_telegram_arrives_whatever_fails() {
         "acknowledged out of order",
         "acknowledged twice",
         "acknowledgement timed out",
+        "another publisher in its place",
         "broker cut",
         "broker silent",
         "commit forgotten",
+        "left the broker",
         "message rejected",
         "meter silent",
         "publisher killed",
@@ -596,6 +637,34 @@ fn every_telegram_arrives_whatever_fails() {
         let count = reached.get(fault).copied().unwrap_or(0);
         assert!(count >= 20, "{fault} was reached {count} times: {reached:?}");
     }
+}
+
+#[test]
+fn there_is_a_connection_unless_another_publisher_is_this_consumer() {
+    let mut simulation = Simulation::new(5);
+    simulation.handle(FlowEvent::Tick);
+    assert!(!simulation.is_connecting, "capture has not answered yet");
+    simulation.handle(away(true));
+    assert!(!simulation.is_connecting, "it has refused");
+    simulation.handle(away(false));
+    assert!(
+        !simulation.is_connecting,
+        "a capture that is away takes nothing back"
+    );
+    simulation.open_session();
+    assert!(simulation.is_connecting, "this one is the consumer");
+    simulation.cut_session();
+    assert!(simulation.is_connecting, "what is held is still delivered");
+    simulation.handle(away(true));
+    assert!(!simulation.is_connecting, "another one was faster");
+    assert_eq!(simulation.flow.connection, None);
+
+    let mut simulation = Simulation::new(6);
+    simulation.handle(away(false));
+    assert!(
+        simulation.is_connecting,
+        "without capture there is something to say: offline"
+    );
 }
 
 #[test]

@@ -75,8 +75,10 @@ pub(super) enum Ended {
         trouble: Trouble,
         has_acknowledged: bool,
     },
-    /// As wanted.
+    /// As wanted, and the thread with it.
     Finished,
+    /// As wanted, for the time being.
+    Left,
 }
 
 /// Connects, and serves commands until the connection ends.
@@ -89,7 +91,7 @@ pub(super) async fn keep<P: Protocol>(
 ) -> Ended {
     let (client, mut connection) = P::open(settings, broker);
     let mut life = Life::new(settings, broker, number, P::NAME);
-    let mut goodbye_until: Option<Instant> = None;
+    let mut goodbye: Option<Goodbye> = None;
     loop {
         // A poll that is dropped half way can lose a message that was just taken from the requests,
         // so it is kept alive while commands are served.
@@ -99,52 +101,91 @@ pub(super) async fn keep<P: Protocol>(
             loop {
                 tokio::select! {
                     biased;
-                    command = commands.recv(), if goodbye_until.is_none() => match command {
-                        Some(Command::Publish { connection, message }) if connection == number => {
-                            let Some(topic) = settings.topics.of(message.kind) else { continue };
-                            let is_retained = message.kind.is_retained();
-                            life.queued.push_back(message.id);
-                            if !P::publish(&client, topic, is_retained, message.payload).await {
-                                return life.lost(Trouble::other(broker, "the MQTT library takes no more messages"));
+                    command = commands.recv(), if goodbye.is_none() => {
+                        let ending = match command {
+                            Some(Command::Publish { connection, message }) if connection == number => {
+                                let Some(topic) = settings.topics.of(message.kind) else { continue };
+                                let is_retained = message.kind.is_retained();
+                                life.queued.push_back(message.id);
+                                if !P::publish(&client, topic, is_retained, message.payload).await {
+                                    let words = "the MQTT library takes no more messages";
+                                    return life.lost(Trouble::other(broker, words));
+                                }
+                                continue;
                             }
-                        }
-                        Some(Command::Abandon { connection, reason }) if connection == number => {
-                            return life.lost(Trouble::other(broker, reason));
-                        }
-                        Some(Command::Publish { .. } | Command::Abandon { .. }) => {}
-                        Some(Command::Finish) if life.is_greeted => {
-                            if !P::say_goodbye(&client) {
-                                return Ended::Finished;
+                            Some(Command::Abandon { connection, reason }) if connection == number => {
+                                return life.lost(Trouble::other(broker, reason));
                             }
-                            goodbye_until = Some(Instant::now() + GOODBYE);
+                            Some(Command::Connect | Command::Publish { .. } | Command::Abandon { .. }) => continue,
+                            Some(Command::Leave) => Goodbye::until_connect(),
+                            Some(Command::Finish) => Goodbye::for_good(),
+                            None => return Ended::Finished,
+                        };
+                        if !life.is_greeted || !P::say_goodbye(&client) {
+                            return ending.ended();
                         }
-                        Some(Command::Finish) | None => return Ended::Finished,
+                        goodbye = Some(ending);
                     },
                     polled = &mut poll => break polled,
-                    () = until(goodbye_until) => return Ended::Finished,
+                    ended = over(goodbye.as_ref()) => return ended,
                 }
             }
         };
         match polled {
-            Ok(Happening::SaidGoodbye) => return Ended::Finished,
+            Ok(Happening::SaidGoodbye) => {
+                return goodbye.map_or(Ended::Finished, |goodbye| goodbye.ended());
+            }
             Ok(happening) => life.take(happening, report),
             Err(trouble) => {
                 for happening in P::leftovers(&mut connection) {
                     life.take(happening, report);
                 }
-                return if goodbye_until.is_some() {
-                    Ended::Finished
-                } else {
-                    life.lost(trouble)
+                return match goodbye {
+                    Some(goodbye) => goodbye.ended(),
+                    None => life.lost(trouble),
                 };
             }
         }
     }
 }
 
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
+/// A goodbye under way.
+struct Goodbye {
+    until: Instant,
+    is_for_good: bool,
+}
+
+impl Goodbye {
+    fn for_good() -> Self {
+        Self {
+            until: Instant::now() + GOODBYE,
+            is_for_good: true,
+        }
+    }
+
+    fn until_connect() -> Self {
+        Self {
+            is_for_good: false,
+            ..Self::for_good()
+        }
+    }
+
+    fn ended(&self) -> Ended {
+        if self.is_for_good {
+            Ended::Finished
+        } else {
+            Ended::Left
+        }
+    }
+}
+
+/// When the goodbye has taken too long; never without one.
+async fn over(goodbye: Option<&Goodbye>) -> Ended {
+    match goodbye {
+        Some(goodbye) => {
+            tokio::time::sleep_until(goodbye.until).await;
+            goodbye.ended()
+        }
         None => std::future::pending().await,
     }
 }

@@ -45,6 +45,7 @@ impl Bench {
             let _ = sender.send(event);
         })
         .expect("a thread");
+        mqtt.tell(Command::Connect).expect("the thread runs");
         Self {
             mqtt,
             events,
@@ -594,6 +595,63 @@ fn giving_up_sends_no_goodbye_and_finishing_does() {
     bench.mqtt.tell(Command::Finish).expect("the thread runs");
     assert_eq!(peer.receive(), Received::Disconnect);
     assert!(matches!(bench.next(), MqttEvent::Finished));
+}
+
+#[test]
+fn there_is_no_connection_before_it_is_wanted_and_none_after_leaving() {
+    for (version, level) in [(MqttVersion::V5, 5), (MqttVersion::V311, 4)] {
+        let broker = FakeBroker::start();
+        let (sender, events) = channel();
+        let mqtt = Mqtt::start(
+            MqttSettings {
+                version,
+                ..settings(&[broker.address])
+            },
+            move |event| {
+                let _ = sender.send(event);
+            },
+        )
+        .expect("a thread");
+        let mut bench = Bench {
+            mqtt,
+            events,
+            connection: 0,
+        };
+        assert!(!broker.accepts_within(Duration::from_millis(300)));
+        for _ in 0..2 {
+            bench.mqtt.tell(Command::Connect).expect("the thread runs");
+            let mut peer = broker.welcome(level);
+            bench.connected();
+            bench.publish(1, "x");
+            assert_eq!(peer.receive_message().1, "x");
+            bench.mqtt.tell(Command::Leave).expect("the thread runs");
+            assert_eq!(
+                peer.receive(),
+                Received::Disconnect,
+                "so that the will is not published"
+            );
+            assert!(matches!(bench.next(), MqttEvent::Left));
+            assert!(!broker.accepts_within(Duration::from_millis(1_500)));
+        }
+        bench.mqtt.tell(Command::Finish).expect("the thread runs");
+        assert!(matches!(bench.next(), MqttEvent::Finished));
+    }
+}
+
+#[test]
+fn leaving_ends_an_attempt_and_the_pause_between_two() {
+    let broker = FakeBroker::start();
+    let mut bench = Bench::start(settings(&[broker.address]));
+    let peer = broker.accept();
+    bench.mqtt.tell(Command::Leave).expect("the thread runs");
+    assert!(matches!(bench.next(), MqttEvent::Left));
+    drop(peer);
+    bench.mqtt.tell(Command::Connect).expect("the thread runs");
+    drop(broker.accept());
+    bench.failed();
+    bench.mqtt.tell(Command::Leave).expect("the thread runs");
+    assert!(matches!(bench.next(), MqttEvent::Left));
+    assert!(!broker.accepts_within(Duration::from_millis(1_500)));
 }
 
 #[test]

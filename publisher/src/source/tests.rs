@@ -126,10 +126,10 @@ fn commits_that_wait_together_are_one_and_the_last_is_not_lost_at_the_end() {
 fn capture_may_come_late_go_and_come_back() {
     let capture = FakeCapture::new();
     let bench = Bench::start(&capture);
-    let SourceEvent::Away(words) = bench.next() else {
+    let SourceEvent::Away { words, is_taken } = bench.next() else {
         panic!("there is no capture yet")
     };
-    assert!(words.contains("queue.sock"), "{words}");
+    assert!(words.contains("queue.sock") && !is_taken, "{words}");
     capture.serve();
     let first = loop {
         if let SourceEvent::Opened(opened) = bench.next() {
@@ -144,7 +144,7 @@ fn capture_may_come_late_go_and_come_back() {
     });
     capture.wait_until("the read", |held| held.reads.last() == Some(&1));
     capture.stop();
-    while !matches!(bench.next(), SourceEvent::Away(_)) {}
+    while !matches!(bench.next(), SourceEvent::Away { .. }) {}
     bench.tell(SourceCommand::Commit {
         session: first,
         sequence: 7,
@@ -184,10 +184,10 @@ fn a_consumer_that_is_in_use_is_told_in_words() {
     let capture = FakeCapture::new();
     capture.held.lock().unwrap().is_in_use = true;
     capture.serve();
-    let SourceEvent::Away(words) = Bench::start(&capture).next() else {
+    let SourceEvent::Away { words, is_taken } = Bench::start(&capture).next() else {
         panic!("it is refused")
     };
-    assert!(words.contains("mqtt.consumer"), "{words}");
+    assert!(words.contains("mqtt.consumer") && is_taken, "{words}");
 }
 
 #[test]
