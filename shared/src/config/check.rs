@@ -99,38 +99,7 @@ impl Checker<'_> {
             meter_timeout: self.value(&key::METER_TIMEOUT, |text| {
                 span(text, METER_TIMEOUT.0, METER_TIMEOUT.1)
             }),
-            mqtt: MqttConfig {
-                brokers: self.brokers(),
-                version: self.value(&key::MQTT_VERSION, |text| {
-                    one_of(
-                        text,
-                        &[
-                            ("auto", MqttVersion::Auto),
-                            ("5", MqttVersion::V5),
-                            ("3.1.1", MqttVersion::V311),
-                            ("5.0", MqttVersion::V5),
-                        ],
-                    )
-                }),
-                topic: self.value(&key::MQTT_TOPIC, topic::topic),
-                credentials_file: self.optional(&key::MQTT_CRED_FILE, path),
-                ca_file: self.optional(&key::MQTT_CA_FILE, path),
-                client_certificate_file: self.optional(&key::MQTT_CLIENT_CERT_FILE, path),
-                client_key_file: self.optional(&key::MQTT_CLIENT_KEY_FILE, path),
-                max_payload_bytes: self.value(&key::MQTT_MAX_PAYLOAD, |text| {
-                    let bytes = bytes(text, MAX_PAYLOAD_BYTES.0, MAX_PAYLOAD_BYTES.1)?;
-                    usize::try_from(bytes).map_err(|_| "is too large".to_owned())
-                }),
-                on_rejected: self.value(&key::MQTT_ON_REJECTED, on_trouble),
-                consumer: self.value(&key::MQTT_CONSUMER, topic::consumer),
-                start: self.value(&key::MQTT_START, |text| {
-                    one_of(text, &[("oldest", Start::Oldest), ("newest", Start::Newest)])
-                }),
-                client_id: self.value(&key::MQTT_CLIENT_ID, topic::client_id),
-                summary_topic: self.optional(&key::MQTT_SUMMARY_TOPIC, topic::topic),
-                state_topic: self.optional(&key::MQTT_STATE_TOPIC, topic::topic),
-                availability_topic: self.optional(&key::MQTT_AVAILABILITY_TOPIC, topic::topic),
-            },
+            mqtt: self.mqtt(),
             queue: QueueConfig {
                 path: self.value(&key::QUEUE_PATH, path),
                 socket: self.value(&key::QUEUE_SOCKET, socket),
@@ -147,6 +116,42 @@ impl Checker<'_> {
                     span(text, Duration::ZERO, LONGEST_FLUSH_INTERVAL)
                 }),
             },
+        }
+    }
+
+    fn mqtt(&mut self) -> MqttConfig {
+        let consumer = self.value(&key::MQTT_CONSUMER, topic::consumer);
+        MqttConfig {
+            brokers: self.brokers(),
+            version: self.value(&key::MQTT_VERSION, |text| {
+                one_of(
+                    text,
+                    &[
+                        ("auto", MqttVersion::Auto),
+                        ("5", MqttVersion::V5),
+                        ("3.1.1", MqttVersion::V311),
+                        ("5.0", MqttVersion::V5),
+                    ],
+                )
+            }),
+            topic: self.value(&key::MQTT_TOPIC, topic::topic),
+            credentials_file: self.optional(&key::MQTT_CRED_FILE, path),
+            ca_file: self.optional(&key::MQTT_CA_FILE, path),
+            client_certificate_file: self.optional(&key::MQTT_CLIENT_CERT_FILE, path),
+            client_key_file: self.optional(&key::MQTT_CLIENT_KEY_FILE, path),
+            max_payload_bytes: self.value(&key::MQTT_MAX_PAYLOAD, |text| {
+                let bytes = bytes(text, MAX_PAYLOAD_BYTES.0, MAX_PAYLOAD_BYTES.1)?;
+                usize::try_from(bytes).map_err(|_| "is too large".to_owned())
+            }),
+            on_rejected: self.value(&key::MQTT_ON_REJECTED, on_trouble),
+            client_id: self.client_id(&consumer),
+            consumer,
+            start: self.value(&key::MQTT_START, |text| {
+                one_of(text, &[("oldest", Start::Oldest), ("newest", Start::Newest)])
+            }),
+            summary_topic: self.optional(&key::MQTT_SUMMARY_TOPIC, topic::topic),
+            state_topic: self.optional(&key::MQTT_STATE_TOPIC, topic::topic),
+            availability_topic: self.optional(&key::MQTT_AVAILABILITY_TOPIC, topic::topic),
         }
     }
 
@@ -231,7 +236,12 @@ impl Checker<'_> {
 
     /// The value of a key that always has one. After a mistake it is the default, so that the rest is checked too.
     fn value<T>(&mut self, key: &Key, parse: impl Fn(&str) -> Result<T, String>) -> T {
-        let default = key.default.unwrap_or_default().replace(HOSTNAME, self.hostname);
+        self.value_or(key, key.default.unwrap_or_default(), parse)
+    }
+
+    /// The same where the default depends on other keys.
+    fn value_or<T>(&mut self, key: &Key, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        let default = default.replace(HOSTNAME, self.hostname);
         let given = self.raw.values.get(key.path).cloned();
         let parsed = given.and_then(|(given, origin)| self.parse(key, given, origin, &parse));
         parsed.unwrap_or_else(|| {
@@ -240,6 +250,18 @@ impl Checker<'_> {
             parse(&default)
                 .unwrap_or_else(|fault| panic!("the default of {}, {default:?}, {fault}", key.path))
         })
+    }
+
+    /// `mqtt.client_id`; by default with the consumer's name where that is not the default one, since a
+    /// broker ends the older connection of the same client.
+    fn client_id(&mut self, consumer: &str) -> String {
+        let key = &key::MQTT_CLIENT_ID;
+        let default = key.default.unwrap_or_default();
+        if Some(consumer) == key::MQTT_CONSUMER.default {
+            return self.value_or(key, default, topic::client_id);
+        }
+        let default = default.replacen('@', &format!("-{consumer}@"), 1);
+        self.value_or(key, &default, topic::client_id)
     }
 
     /// The value of a key that is off where nothing is given.

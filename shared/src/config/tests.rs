@@ -109,6 +109,19 @@ mod files_that_work {
     }
 
     #[test]
+    fn another_consumer_has_another_client_id_unless_that_is_given() {
+        let client_id = |mqtt: &str| config(&format!("mqtt: {{{mqtt}}}")).mqtt.client_id;
+        assert_eq!(client_id("consumer: mqtt"), "smartmeter-reader@pi");
+        assert_eq!(client_id("consumer: attic"), "smartmeter-reader-attic@pi");
+        assert_eq!(client_id("consumer: attic, client_id: mine"), "mine");
+        let listing = loaded("mqtt: {consumer: attic}").effective.to_string();
+        assert!(
+            listing.contains("client_id: smartmeter-reader-attic@pi"),
+            "{listing}"
+        );
+    }
+
+    #[test]
     fn every_default_is_the_documented_one() {
         let Config {
             send_interval_seconds,
