@@ -23,6 +23,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// The crates whose lines are ours; others may only warn.
 const OURS: [&str; 5] = ["capture", "publisher", "shared", "tests", "demo"];
 
+/// Crates of which everything that they warn of, one line for each message or attempt, is told by us as
+/// well, in our words and once: what came as an error, or as the broker's answer.
+const TOLD_BY_US: [&str; 2] = ["rumqttc", "rustls"];
+
 /// Starts logging for the whole process, at debug level or at info. A second call changes nothing.
 pub fn start(debug: bool) {
     let is_journal = std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_standard_error(&stream));
@@ -42,14 +46,15 @@ pub fn start(debug: bool) {
 }
 
 fn targets(debug: bool) -> Targets {
-    let level = if debug {
-        LevelFilter::DEBUG
+    let (level, theirs) = if debug {
+        (LevelFilter::DEBUG, LevelFilter::WARN)
     } else {
-        LevelFilter::INFO
+        (LevelFilter::INFO, LevelFilter::OFF)
     };
     Targets::new()
         .with_default(LevelFilter::WARN)
         .with_targets(OURS.map(|name| (name, level)))
+        .with_targets(TOLD_BY_US.map(|name| (name, theirs)))
 }
 
 /// Whether standard error is the stream that systemd names: `device:inode` in decimal
@@ -165,7 +170,8 @@ mod tests {
             tracing::debug!("ours");
             tracing::info!(target: "rumqttc", "theirs");
             tracing::debug!(target: "sled::pagecache", "theirs");
-            tracing::warn!(target: "rustls", "a warning of theirs");
+            tracing::warn!(target: "sled::pagecache", "a warning of theirs");
+            tracing::error!(target: "rumqttc::v5::state", "what we tell in our words");
         };
         assert_eq!(
             written(false, false, false, events),
@@ -173,7 +179,7 @@ mod tests {
         );
         assert_eq!(
             written(false, true, false, events),
-            "DEBUG ours\n WARN a warning of theirs\n"
+            "DEBUG ours\n WARN a warning of theirs\nERROR what we tell in our words\n"
         );
     }
 
