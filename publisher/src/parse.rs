@@ -1,17 +1,22 @@
 //! `publisher parse`: the readings of the telegrams in files, as one JSON array.
 //!
 //! The files are cut into telegrams as capture cuts what comes from the meter, and in constant memory,
-//! whatever their size. What is no valid telegram is named with its position and the reason.
+//! whatever their size. What is no valid telegram is named with its position and the reason. A file that
+//! begins with `{` is what `capture export --format jsonl` printed: a telegram a line, each of its bytes as
+//! the character of that number (ISO 8859-1).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use shared::config::CrcPolicy;
 use shared::dsmr;
 use shared::exit::Exit;
-use shared::telegram::assembler::{Assembler, Found, Rejected, Telegram};
+use shared::telegram::assembler::{Assembler, Found, MAX_TELEGRAM_BYTES, Rejected, Telegram};
+use shared::telegram::crc16;
+use shared::telegram::found::{Check, Reason};
 
 use crate::decrypt::{Keys, Undecryptable, decrypt, is_encrypted};
 use crate::reading;
@@ -71,24 +76,87 @@ struct Report<'w> {
 impl Report<'_> {
     /// Takes in one file.
     fn take(&mut self, path: &Path, file: &mut dyn Read, settings: &Settings) -> io::Result<()> {
+        let mut file = BufReader::with_capacity(16 * 1024, file);
+        let taken = match begins_as_json(&mut file) {
+            Ok(true) => self.take_lines(path, &mut file, settings),
+            Ok(false) => self.take_stream(path, &mut file, settings),
+            Err(error) => Err(Stopped::Reading(error)),
+        };
+        match taken {
+            Ok(()) => Ok(()),
+            Err(Stopped::Reading(error)) => self.problem(path, &format_args!("cannot be read on: {error}")),
+            Err(Stopped::Writing(error)) => Err(error),
+        }
+    }
+
+    fn take_stream(
+        &mut self,
+        path: &Path,
+        file: &mut impl BufRead,
+        settings: &Settings,
+    ) -> Result<(), Stopped> {
         let mut assembler = Assembler::new(settings.crc, BTreeSet::new());
         let mut found = Vec::new();
-        let mut bytes = [0; 16 * 1024];
         loop {
-            let read = match file.read(&mut bytes) {
-                Ok(0) => break,
-                Ok(read) => read,
+            let count = match file.fill_buf() {
+                Ok([]) => break,
+                Ok(bytes) => {
+                    assembler.push(bytes, &mut found);
+                    bytes.len()
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    self.problem(path, &format_args!("cannot be read on: {error}"))?;
-                    break;
+                    // What came before is told before the error.
+                    assembler.finish(&mut found);
+                    self.report(path, found.drain(..), settings)?;
+                    return Err(Stopped::Reading(error));
                 }
             };
-            assembler.push(bytes.get(..read).unwrap_or_default(), &mut found);
+            file.consume(count);
             self.report(path, found.drain(..), settings)?;
         }
         assembler.finish(&mut found);
-        self.report(path, found.drain(..), settings)
+        Ok(self.report(path, found.drain(..), settings)?)
+    }
+
+    fn take_lines(
+        &mut self,
+        path: &Path,
+        file: &mut impl BufRead,
+        settings: &Settings,
+    ) -> Result<(), Stopped> {
+        let mut assembler = Assembler::new(settings.crc, BTreeSet::new());
+        let mut line = Vec::new();
+        for number in 1_u64.. {
+            line.clear();
+            let mut bounded = file.by_ref().take(MAX_LINE_BYTES);
+            let count = bounded.read_until(b'\n', &mut line).map_err(Stopped::Reading)?;
+            if count == 0 {
+                break;
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let is_cut = count as u64 == MAX_LINE_BYTES && line.last() != Some(&b'\n');
+            let telegram = if is_cut {
+                file.skip_until(b'\n').map_err(Stopped::Reading)?;
+                Err(format!("is longer than {MAX_LINE_BYTES} bytes"))
+            } else {
+                exported(&line, &mut assembler)
+            };
+            let problem = match telegram {
+                Ok(telegram) => match opened(&telegram, settings) {
+                    Ok(readable) => {
+                        self.reading(path, &format!("line {number}"), &readable)?;
+                        continue;
+                    }
+                    Err(why) => why.to_string(),
+                },
+                Err(why) => why,
+            };
+            self.problem(path, &format_args!("line {number}: {problem}"))?;
+        }
+        Ok(())
     }
 
     fn report(
@@ -107,21 +175,14 @@ impl Report<'_> {
     }
 
     fn telegram(&mut self, path: &Path, telegram: &Telegram, settings: &Settings) -> io::Result<()> {
-        if !is_encrypted(&telegram.bytes) {
-            return self.reading(path, telegram.position, &telegram.bytes);
-        }
-        match settings
-            .keys
-            .as_ref()
-            .ok_or(Undecryptable::NoKey)
-            .and_then(|keys| decrypt(&telegram.bytes, keys))
-        {
-            Ok(opened) => self.reading(path, telegram.position, &opened),
-            Err(why) => self.problem(path, &format_args!("byte {}: {why}", telegram.position)),
+        let place = format!("byte {}", telegram.position);
+        match opened(telegram, settings) {
+            Ok(readable) => self.reading(path, &place, &readable),
+            Err(why) => self.problem(path, &format_args!("{place}: {why}")),
         }
     }
 
-    fn reading(&mut self, path: &Path, position: u64, telegram: &[u8]) -> io::Result<()> {
+    fn reading(&mut self, path: &Path, place: &str, telegram: &[u8]) -> io::Result<()> {
         let understood = dsmr::parse(telegram);
         self.object.clear();
         reading::write(&mut self.object, &understood, None);
@@ -134,7 +195,7 @@ impl Report<'_> {
             let line = line.escape_debug();
             writeln!(
                 self.problems,
-                "{}: byte {position}: its line \"{line}\" is no data object",
+                "{}: {place}: its line \"{line}\" is no data object",
                 path.display()
             )?;
         }
@@ -169,6 +230,94 @@ impl Report<'_> {
             Exit::Done
         })
     }
+}
+
+/// Why a file was not taken in to its end.
+enum Stopped {
+    /// It cannot be read on, which is the file's problem.
+    Reading(io::Error),
+    /// What comes of it cannot be written.
+    Writing(io::Error),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Writing(error)
+    }
+}
+
+/// Longest line that is looked at: the longest telegram, each byte as an escape of six characters, and what
+/// stands beside it.
+const MAX_LINE_BYTES: u64 = 6 * MAX_TELEGRAM_BYTES as u64 + 1024;
+
+/// A telegram begins with `/` or a frame's bytes, a line of an export with `{`.
+fn begins_as_json(file: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        match file.fill_buf() {
+            Ok(bytes) => {
+                let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+                return Ok(first == Some(&b'{'));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One line of an export; what else is in it says nothing of the readings.
+#[derive(serde::Deserialize)]
+struct Line {
+    telegram: String,
+}
+
+/// The telegram of a line of an export, or why there is none.
+fn exported(line: &[u8], assembler: &mut Assembler) -> Result<Telegram, String> {
+    let line: Line = serde_json::from_slice(line)
+        .map_err(|error| format!("is not a line of an export (capture export --format jsonl): {error}"))?;
+    let bytes: Vec<u8> = line
+        .telegram
+        .chars()
+        .map(|character| {
+            u8::try_from(u32::from(character))
+                .map_err(|_| format!("{character:?} in the telegram is no byte: every character is one byte"))
+        })
+        .collect::<Result<_, _>>()?;
+    let mut found = Vec::new();
+    assembler.push(&bytes, &mut found);
+    assembler.finish(&mut found);
+    match found.as_slice() {
+        [Found::Telegram(one)] if one.bytes == bytes => Ok(one.clone()),
+        // The assembler believes in this CRC only after several; capture did, or it were no export.
+        [
+            Found::Rejected(Rejected {
+                reason: Reason::WrongCrc { given, .. },
+                ..
+            }),
+        ] if is_x25(&bytes, *given) => Ok(Telegram {
+            position: 0,
+            bytes,
+            check: Check::X25,
+        }),
+        [Found::Rejected(rejected), ..] => {
+            Err(format!("{} bytes rejected: {}", rejected.length, rejected.reason))
+        }
+        _ => Err("holds not one whole telegram".to_owned()),
+    }
+}
+
+fn is_x25(telegram: &[u8], given: u16) -> bool {
+    let end = telegram.iter().rposition(|&byte| byte == b'!');
+    let checked = end.and_then(|end| telegram.get(..=end)).unwrap_or_default();
+    crc16::X25.of(checked.iter().copied()) == given
+}
+
+/// The telegram's text, decrypted where it must be.
+fn opened<'t>(telegram: &'t Telegram, settings: &Settings) -> Result<Cow<'t, [u8]>, Undecryptable> {
+    if !is_encrypted(&telegram.bytes) {
+        return Ok(Cow::Borrowed(&telegram.bytes));
+    }
+    let keys = settings.keys.as_ref().ok_or(Undecryptable::NoKey)?;
+    decrypt(&telegram.bytes, keys).map(Cow::Owned)
 }
 
 #[cfg(test)]

@@ -105,3 +105,48 @@ fn a_line_that_is_no_object_is_said_but_the_telegram_counts() {
         "standard input: byte 0: its line \"NO CARRIER\" is no data object\n"
     );
 }
+
+#[test]
+fn an_export_is_parsed_as_the_telegrams_that_it_holds() {
+    let text = "/KFM5KAIFA-METER\r\n\r\n0-0:96.13.0(4869)\r\n0-1:96.1.0(\u{b3})\r\n!";
+    let bytes: Vec<u8> = text.chars().map(|character| character as u8).collect();
+    let crc = crc16::ARC.of(bytes.iter().copied());
+    let odd = format!("{text}{crc:04X}\r\n");
+    let line = |telegram: &str| {
+        serde_json::json!({"sequence": 7, "captured_at": "2026-11-20T08:00:00Z", "silence_ms": 1000,
+            "telegram": telegram})
+        .to_string()
+    };
+    let spoilt = VALID.replace("318", "319");
+    let export = [
+        line(VALID),
+        String::new(),
+        line(&odd),
+        line(&spoilt),
+        line("\u{20ac}"),
+    ]
+    .join("\n");
+    let (exit, readings, problems) = parse(export.as_bytes());
+    assert_eq!((exit, readings.len()), (Exit::Failed, 2), "{problems}");
+    let odd: Vec<u8> = odd.chars().map(|character| character as u8).collect();
+    let (_, raw, _) = parse(&[VALID.as_bytes(), &odd].concat());
+    assert_eq!(readings, raw);
+    let [wrong, no_byte] = problems.lines().collect::<Vec<_>>()[..] else {
+        panic!("{problems}")
+    };
+    assert!(
+        wrong.contains("line 4: ") && wrong.contains("its CRC is 1E1D, but"),
+        "{wrong}"
+    );
+    assert!(
+        no_byte.contains("line 5: ") && no_byte.contains("is no byte"),
+        "{no_byte}"
+    );
+
+    let (exit, readings, problems) = parse(b"{\"readings\": 1}\n");
+    assert_eq!((exit, readings.len()), (Exit::Failed, 0));
+    assert!(
+        problems.contains("line 1: is not a line of an export"),
+        "{problems}"
+    );
+}
