@@ -1,5 +1,7 @@
 //! Memory does not grow with what is in the queue. A binary of its own, since it looks at its whole process.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use capture::queue::{Arrival, Queue, QueueOptions};
 
 /// Blocks as merging makes them: each as large as it may be. As many as thirty days have would take minutes
