@@ -199,7 +199,7 @@ fn entry(line: &[u8], assembler: &mut Assembler) -> Result<Entry, String> {
 fn is_x25(telegram: &[u8], given: u16) -> bool {
     let end = telegram.iter().rposition(|&byte| byte == b'!');
     let checked = end.and_then(|end| telegram.get(..=end)).unwrap_or_default();
-    crc16::X25.of(checked.iter().copied()) == given
+    crc16::X25.of(checked) == given
 }
 
 fn reason(rejected: &Rejected) -> String {

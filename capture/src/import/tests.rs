@@ -72,7 +72,7 @@ fn telegram(second: u32) -> Vec<u8> {
         "/ISK5\\2M550T-1012\r\n\r\n0-0:1.0.0(1903201814{second:02}W)\r\n1-0:1.8.1(00{second:04}.000*kWh)\r\n!"
     )
     .into_bytes();
-    let crc = crc16::ARC.of(telegram.iter().copied());
+    let crc = crc16::ARC.of(&telegram);
     telegram.extend_from_slice(format!("{crc:04X}\r\n").as_bytes());
     telegram
 }
@@ -227,7 +227,7 @@ fn an_export_comes_in_again_with_its_times_silences_and_bytes() {
     let bench = Bench::new();
     let mut queue = run::open_queue(&bench.config).unwrap().0;
     let mut odd = b"/KFM5\x02\xABKAIFA\r\n\r\n!".to_vec();
-    let crc = crc16::ARC.of(odd.iter().copied());
+    let crc = crc16::ARC.of(&odd);
     odd.extend_from_slice(format!("{crc:04X}\r\n").as_bytes());
     let all = [
         Imported {

@@ -65,7 +65,7 @@ fn without_crc(number: u32) -> Vec<u8> {
 fn with_crc(number: u32) -> Vec<u8> {
     let mut telegram = without_crc(number);
     telegram.truncate(telegram.len() - 2);
-    let crc = crc16::ARC.of(telegram.iter().copied());
+    let crc = crc16::ARC.of(&telegram);
     telegram.extend_from_slice(format!("{crc:04X}\r\n").as_bytes());
     telegram
 }

@@ -110,7 +110,7 @@ fn a_line_that_is_no_object_is_said_but_the_telegram_counts() {
 fn an_export_is_parsed_as_the_telegrams_that_it_holds() {
     let text = "/KFM5KAIFA-METER\r\n\r\n0-0:96.13.0(4869)\r\n0-1:96.1.0(\u{b3})\r\n!";
     let bytes: Vec<u8> = text.chars().map(|character| character as u8).collect();
-    let crc = crc16::ARC.of(bytes.iter().copied());
+    let crc = crc16::ARC.of(&bytes);
     let odd = format!("{text}{crc:04X}\r\n");
     let line = |telegram: &str| {
         serde_json::json!({"sequence": 7, "captured_at": "2026-11-20T08:00:00Z", "silence_ms": 1000,

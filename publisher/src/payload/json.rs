@@ -4,6 +4,8 @@
 //! decimal digits, and a day of telegrams is a hundred thousand of these objects, which should cost no
 //! allocation each.
 
+use std::io::Write;
+
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
@@ -39,7 +41,11 @@ impl<'b> ObjectWriter<'b> {
 
     /// RFC 3339 in UTC with `Z`.
     pub(crate) fn moment(&mut self, key: &str, value: Timestamp) {
-        push_text(self.value(key), &value.to_string());
+        let out = self.value(key);
+        out.push(b'"');
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "{value}");
+        out.push(b'"');
     }
 
     /// An array; `write` writes one element after each item's separator.
@@ -115,24 +121,54 @@ fn push_escaped(out: &mut Vec<u8>, byte: u8) {
 
 /// The number with all its digits but zeros that say nothing: none leading, none trailing in a fraction.
 fn push_number(out: &mut Vec<u8>, number: Decimal) {
-    let number = number.normalize();
-    let scale = number.scale() as usize;
-    let mantissa = number.mantissa();
-    if mantissa < 0 {
+    let mut scale = number.scale() as usize;
+    let mut mantissa = number.mantissa().unsigned_abs();
+    if number.is_sign_negative() && mantissa > 0 {
         out.push(b'-');
     }
-    let digits = mantissa.unsigned_abs().to_string();
-    let (whole, fraction) = match digits.len().checked_sub(scale) {
-        None | Some(0) => ("0", digits.as_str()),
-        Some(point) => digits.split_at(point),
-    };
-    out.extend_from_slice(whole.as_bytes());
+    // From the last digit to the first, into memory of its own: nearly all fit in 64 bits, whose division is
+    // several times as fast as that of 128.
+    let mut digits = [b'0'; DIGITS_OF_A_DECIMAL];
+    let mut first = digits.len();
+    while let Some(place) = first.checked_sub(1).and_then(|before| digits.get_mut(before)) {
+        let digit = match u64::try_from(mantissa) {
+            Ok(0) => break,
+            Ok(short) => {
+                mantissa = (short / 10).into();
+                short % 10
+            }
+            Err(_) => {
+                let digit = mantissa % 10;
+                mantissa /= 10;
+                digit as u64
+            }
+        };
+        *place = b'0' + digit as u8;
+        first -= 1;
+    }
+    let mut digits = digits.get(first..).unwrap_or_default();
+    while scale > 0 {
+        match digits.split_last() {
+            Some((b'0', before)) => digits = before,
+            Some(_) => break,
+            None => {
+                scale = 0;
+                break;
+            }
+        }
+        scale -= 1;
+    }
+    let (whole, fraction) = digits.split_at(digits.len().saturating_sub(scale));
+    out.extend_from_slice(if whole.is_empty() { b"0" } else { whole });
     if scale > 0 {
         out.push(b'.');
         out.extend(std::iter::repeat_n(b'0', scale - fraction.len()));
-        out.extend_from_slice(fraction.as_bytes());
+        out.extend_from_slice(fraction);
     }
 }
+
+/// A decimal's mantissa has 96 bits, which make at most 29 digits.
+const DIGITS_OF_A_DECIMAL: usize = 29;
 
 #[cfg(test)]
 mod tests {

@@ -87,9 +87,11 @@ pub(super) fn bracketed(contents: &[u8]) -> Option<&[u8]> {
 
 /// Whether all brackets are empty, so that the object says nothing.
 pub(super) fn is_blank(contents: &[u8]) -> bool {
-    contents
-        .iter()
-        .all(|byte| matches!(byte, b'(' | b')') || byte.is_ascii_whitespace())
+    // The second byte tells of nearly all.
+    !matches!(contents, [b'(', b'0'..=b'9', ..])
+        && contents
+            .iter()
+            .all(|byte| matches!(byte, b'(' | b')') || byte.is_ascii_whitespace())
 }
 
 /// A piece of a telegram's body.

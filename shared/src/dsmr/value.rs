@@ -26,7 +26,10 @@ pub(super) fn number_and_unit(text: &[u8]) -> Option<(Decimal, &[u8])> {
 
 /// The number times a power of ten, exactly; none beyond 28 digits.
 pub(super) fn scaled(mut number: Decimal, power_of_ten: i8) -> Option<Decimal> {
-    if power_of_ten <= 0 {
+    if power_of_ten == 0 {
+        return Some(number);
+    }
+    if power_of_ten < 0 {
         let scale = number.scale() + u32::from(power_of_ten.unsigned_abs());
         number.set_scale(scale).ok()?;
         return Some(number);
@@ -41,41 +44,46 @@ fn decimal(text: &[u8]) -> Option<(Decimal, &[u8])> {
         Some(digits) => (true, digits),
         None => (false, text),
     };
-    let whole = digits_at_start(digits);
-    let (number, rest) = digits.split_at_checked(whole)?;
-    let (fraction, rest) = match rest.strip_prefix(b".") {
-        Some(rest) => rest.split_at_checked(digits_at_start(rest))?,
-        None => (&number[..0], rest),
-    };
-    let has_point = digits.len() > number.len() + fraction.len() + rest.len();
-    if number.is_empty() || has_point && fraction.is_empty() {
+    // One pass: a telegram holds thirty numbers, and this is what its parsing takes longest for.
+    let mut mantissa = 0_u64;
+    let mut point = None;
+    let mut length = digits.len();
+    for (at, &byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')),
+            b'.' if point.is_none() => point = Some(at),
+            _ => {
+                length = at;
+                break;
+            }
+        }
+    }
+    let (number, rest) = digits.split_at_checked(length)?;
+    let whole = point.unwrap_or(length);
+    let scale = point.map_or(0, |point| length - point - 1);
+    if whole == 0 || point.is_some() && scale == 0 {
         return None;
     }
-    let scale = u32::try_from(fraction.len()).ok()?;
-    let mantissa = mantissa(number, fraction)?;
+    let mantissa = if whole + scale <= DIGITS_IN_64_BITS {
+        i128::from(mantissa)
+    } else {
+        long_mantissa(number)?
+    };
     let mantissa = if is_negative { -mantissa } else { mantissa };
+    let scale = u32::try_from(scale).ok()?;
     Some((Decimal::try_from_i128_with_scale(mantissa, scale).ok()?, rest))
 }
 
-fn digits_at_start(text: &[u8]) -> usize {
-    text.iter()
-        .position(|byte| !byte.is_ascii_digit())
-        .unwrap_or(text.len())
-}
+/// As many digits as 64 bits hold, whatever the digits are.
+const DIGITS_IN_64_BITS: usize = 19;
 
-/// The digits as one number. Nearly all fit in 64 bits, which is several times as fast as 128.
-fn mantissa(whole: &[u8], fraction: &[u8]) -> Option<i128> {
-    let mut digits = whole.iter().chain(fraction).map(|digit| digit - b'0');
-    if whole.len() + fraction.len() <= 19 {
-        return Some(
-            digits
-                .fold(0_u64, |number, digit| number * 10 + u64::from(digit))
-                .into(),
-        );
-    }
-    digits.try_fold(0_i128, |number, digit| {
-        number.checked_mul(10)?.checked_add(digit.into())
-    })
+/// The digits as one number, the point left out.
+fn long_mantissa(number: &[u8]) -> Option<i128> {
+    (number.iter())
+        .filter(|byte| byte.is_ascii_digit())
+        .try_fold(0_i128, |mantissa, digit| {
+            mantissa.checked_mul(10)?.checked_add((digit - b'0').into())
+        })
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl Assembler {
         } else if is_seven_bit && odd > 0 {
             Reason::WrongParity { characters: odd }
         } else if ending.fits(is_seven_bit) {
-            let computed = crc16::ARC.of(seven_bit::stripped(telegram).iter().copied());
+            let computed = crc16::ARC.of(&seven_bit::stripped(telegram));
             Reason::WrongCrc {
                 given: ending.crc,
                 computed,

@@ -284,8 +284,7 @@ fn given_crc_fits(telegram: &[u8]) -> bool {
     let parts = end.and_then(|end| telegram.split_at_checked(end + 1));
     parts.is_some_and(|(checked, given)| {
         let given = given.get(..4).and_then(|digits| std::str::from_utf8(digits).ok());
-        given.and_then(|digits| u16::from_str_radix(digits, 16).ok())
-            == Some(crc16::ARC.of(checked.iter().copied()))
+        given.and_then(|digits| u16::from_str_radix(digits, 16).ok()) == Some(crc16::ARC.of(checked))
     })
 }
 
