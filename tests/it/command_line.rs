@@ -2,7 +2,9 @@
 //! what its help says.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tests::broker::Mosquitto;
 use tests::deadline::{SOON, wait_for, wait_until};
@@ -300,15 +302,22 @@ fn export_prints_byte_for_byte_what_the_meter_sent_with_and_without_capture_runn
             String::from_utf8_lossy(&some),
             "running: {is_running}"
         );
-        let lines = house
+        let exported = house
             .capture(&["export", "--from", "1h", "--format", "jsonl"])
             .done()
             .text();
-        let lines: Vec<Value> = lines
+        let lines: Vec<Value> = exported
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
         assert_eq!(lines.len(), 120);
+        house.folder.write("export.jsonl", &exported);
+        house.folder.write("raw.txt", &all);
+        assert_eq!(
+            house.publisher(&["parse", "export.jsonl"]).done().text(),
+            house.publisher(&["parse", "raw.txt"]).done().text(),
+            "an export is parsed as what it holds"
+        );
         for (line, (n, telegram)) in lines.iter().zip((1..).zip(&house.sent)) {
             assert_eq!(line["sequence"], n);
             assert!(
@@ -321,6 +330,38 @@ fn export_prints_byte_for_byte_what_the_meter_sent_with_and_without_capture_runn
             );
         }
     }
+}
+
+#[test]
+fn a_capture_that_is_stopped_is_told_as_such_and_soon() {
+    let mut house = Installation::new(52);
+    let capture = house.start_capture();
+    house.send(5);
+    house.wait_for_head(5);
+    house.folder.write("telegrams.txt", &house.sent[0].bytes);
+    capture.signal(Signal::STOP);
+    // Its kernel takes connections for it, so only the answer is missing.
+    for arguments in [
+        &["export"][..],
+        &["import", "--append", "telegrams.txt"],
+        &["status"],
+    ] {
+        let began = Instant::now();
+        let ran = house.capture(arguments);
+        assert!(matches!(ran.code, Some(75 | 1)), "{arguments:?}: {ran:?}");
+        assert!(
+            ran.errors.contains("stopped") && ran.errors.contains("queue.sock"),
+            "{arguments:?}: {ran:?}"
+        );
+        assert!(
+            began.elapsed() < Duration::from_secs(15),
+            "{arguments:?}: after {:?}",
+            began.elapsed()
+        );
+    }
+    capture.signal(Signal::CONT);
+    let sent: usize = house.sent.iter().map(|telegram| telegram.bytes.len()).sum();
+    assert_eq!(house.capture(&["export"]).done().output.len(), sent);
 }
 
 #[test]

@@ -57,6 +57,13 @@ fn a_second_publisher_of_the_same_name_is_refused_in_words_until_the_first_has_g
     second.wait_to_say("mqtt", SOON);
     house.send(10);
     house.wait_for_reading(20, SOON);
+    // Under the same client id the broker would have ended the first one's connection for the second's.
+    assert_eq!(
+        house.proxy.recording().versions.len(),
+        1,
+        "connections to the broker"
+    );
+    assert!(!first.said().contains("lost the broker"), "{}", first.said());
     first.terminate();
     house.send(10);
     let ledger = house.wait_for_reading(30, Duration::from_secs(90));
@@ -76,10 +83,9 @@ fn two_publishers_of_two_names_feed_two_brokers() {
         &format!("127.0.0.1:{}", house.proxy.port()),
         &format!("127.0.0.1:{}", other.port()),
     );
-    house.folder.write(
-        "other.yml",
-        text.replace("mqtt:\n", "mqtt:\n  consumer: other\n  client_id: other\n"),
-    );
+    house
+        .folder
+        .write("other.yml", text.replace("mqtt:\n", "mqtt:\n  consumer: other\n"));
     let _capture = house.start_capture();
     let _one = house.start_publisher();
     house.send(30);

@@ -56,6 +56,15 @@ pub enum ClientError {
         /// Why, in capture's words.
         message: String,
     },
+    /// The connection was taken, and then nothing said. The other end accepts in its kernel, so that also a
+    /// process that is stopped takes connections.
+    #[error(
+        "capture at {} does not answer: its process is stopped or does not get on", path.display()
+    )]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+    },
     /// The session broke, or never came to be.
     #[error("the session with capture at {} broke while {action}: {source}", path.display())]
     Broken {
@@ -167,26 +176,29 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the socket that capture serves and exchanges hellos. `timeout` bounds this and every
-    /// later request.
+    /// Connects to the socket that capture serves and exchanges hellos, for which it has [`GREETING`] at most.
+    /// `timeout` bounds this and every later request.
     ///
     /// # Errors
     ///
     /// Any of [`ClientError`], each in words for a person.
     pub fn connect(path: &Path, timeout: Duration) -> Result<Self, ClientError> {
-        let stream = connect_within(path, timeout)?;
+        let greeting = timeout.min(GREETING);
+        let stream = connect_within(path, greeting)?;
         let mut client = Self {
             path: path.to_path_buf(),
             stream,
-            timeout,
+            timeout: greeting,
             queue: String::new(),
             version: String::new(),
             buffer: Vec::new(),
             is_over: false,
         };
         client.buffer.extend_from_slice(&codec::hello(PROTOCOL_VERSION));
-        match client.exchange("greeting it", Duration::ZERO)? {
+        let greeted = client.exchange("greeting it", Duration::ZERO);
+        match greeted.map_err(|error| silent(path, error))? {
             Reply::Welcome { queue, version } => {
+                client.timeout = timeout;
                 client.queue = queue;
                 client.version = version;
                 Ok(client)
@@ -431,6 +443,22 @@ impl Client {
     }
 }
 
+/// How long capture may take for its hello, which waits for nothing there.
+pub const GREETING: Duration = Duration::from_secs(5);
+
+/// What it means that a hello is not answered.
+fn silent(path: &Path, error: ClientError) -> ClientError {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    match error {
+        ClientError::Broken { source, .. } if matches!(source.kind(), TimedOut | WouldBlock) => {
+            ClientError::Silent {
+                path: path.to_path_buf(),
+            }
+        }
+        other => other,
+    }
+}
+
 /// Connects without waiting longer than `timeout` for a place in the listener's queue.
 fn connect_within(path: &Path, timeout: Duration) -> Result<UnixStream, ClientError> {
     let attempt = || -> Result<UnixStream, Errno> {
@@ -455,6 +483,8 @@ fn connect_within(path: &Path, timeout: Duration) -> Result<UnixStream, ClientEr
         Errno::NOENT | Errno::NOTDIR => ClientError::NoSocket { path },
         Errno::CONNREFUSED | Errno::NOTSOCK => ClientError::NotServed { path },
         Errno::ACCESS | Errno::PERM => ClientError::Permission { path },
+        // As many connections wait to be accepted as may.
+        Errno::AGAIN => ClientError::Silent { path },
         other => ClientError::Broken {
             path,
             action: "connecting",
