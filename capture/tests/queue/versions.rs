@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use capture::failure::Failure;
 use capture::queue::{OpenError, Queue, block};
@@ -128,12 +129,22 @@ fn seal_block_as(block: &mut [u8], version: u8) {
 
 /// Lets the first block that there is be looked at and changed, through sled alone.
 fn with_block(folder: &Path, change: impl FnOnce(&mut [u8])) {
-    let database = sled::Config::new()
+    let config = sled::Config::new()
         .path(folder.join("sled"))
         .segment_size(512 * 1024)
-        .mode(sled::Mode::LowSpace)
-        .open()
-        .unwrap();
+        .mode(sled::Mode::LowSpace);
+    // It gives the file's lock back a moment after it was dropped.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let database = loop {
+        match config.open() {
+            Ok(database) => break database,
+            Err(error) => assert!(
+                error.to_string().contains("could not acquire lock") && Instant::now() < deadline,
+                "{error}"
+            ),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
     let tree = ["merged", "grouped", "recent"]
         .map(|name| database.open_tree(name).unwrap())
         .into_iter()
