@@ -6,8 +6,8 @@
 //!
 //! So a database of many blocks has a tree of small leaves, made in one go, so that their numbers follow each
 //! other and every part has one. Once [`PASSED_BYTES`] of blocks have gone through the cache each of those
-//! leaves is looked up often enough to be the last one in its part, and what was there before goes: 16 MB
-//! become 8 with 30 days in the queue.
+//! leaves is looked up often enough to be the last one in its part, and what was there before goes: a
+//! process that opens a queue of 600,000 telegrams takes 8 MB in place of 16.
 //!
 //! It costs up to 2 MB of the file, since sled moves small pages from segment to segment. So there is none
 //! before [`NEEDED_FROM_BLOCKS`], when the large leaves are too few to matter. The tree means nothing: a
