@@ -14,9 +14,8 @@ use std::path::{Path, PathBuf};
 use shared::config::CrcPolicy;
 use shared::dsmr;
 use shared::exit::Exit;
-use shared::telegram::assembler::{Assembler, Found, MAX_TELEGRAM_BYTES, Rejected, Telegram};
-use shared::telegram::crc16;
-use shared::telegram::found::{Check, Reason};
+use shared::telegram::assembler::{Assembler, Found, Rejected, Telegram};
+use shared::telegram::exported;
 
 use crate::decrypt::{Keys, Undecryptable, decrypt, is_encrypted};
 use crate::reading;
@@ -77,7 +76,7 @@ impl Report<'_> {
     /// Takes in one file.
     fn take(&mut self, path: &Path, file: &mut dyn Read, settings: &Settings) -> io::Result<()> {
         let mut file = BufReader::with_capacity(16 * 1024, file);
-        let taken = match begins_as_json(&mut file) {
+        let taken = match exported::begins_as_json(&mut file) {
             Ok(true) => self.take_lines(path, &mut file, settings),
             Ok(false) => self.take_stream(path, &mut file, settings),
             Err(error) => Err(Stopped::Reading(error)),
@@ -127,22 +126,15 @@ impl Report<'_> {
     ) -> Result<(), Stopped> {
         let mut assembler = Assembler::new(settings.crc, BTreeSet::new());
         let mut line = Vec::new();
-        for number in 1_u64.. {
-            line.clear();
-            let mut bounded = file.by_ref().take(MAX_LINE_BYTES);
-            let count = bounded.read_until(b'\n', &mut line).map_err(Stopped::Reading)?;
-            if count == 0 {
-                break;
-            }
+        let mut number = 0_u64;
+        while let Some(read) = exported::next_line(file, &mut line).map_err(Stopped::Reading)? {
+            number += 1;
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let is_cut = count as u64 == MAX_LINE_BYTES && line.last() != Some(&b'\n');
-            let telegram = if is_cut {
-                file.skip_until(b'\n').map_err(Stopped::Reading)?;
-                Err(format!("is longer than {MAX_LINE_BYTES} bytes"))
-            } else {
-                exported(&line, &mut assembler)
+            let telegram = match read {
+                Ok(()) => telegram_of(&line, &mut assembler),
+                Err(why) => Err(why.to_string()),
             };
             let problem = match telegram {
                 Ok(telegram) => match opened(&telegram, settings) {
@@ -246,24 +238,6 @@ impl From<io::Error> for Stopped {
     }
 }
 
-/// Longest line that is looked at: the longest telegram, each byte as an escape of six characters, and what
-/// stands beside it.
-const MAX_LINE_BYTES: u64 = 6 * MAX_TELEGRAM_BYTES as u64 + 1024;
-
-/// A telegram begins with `/` or a frame's bytes, a line of an export with `{`.
-fn begins_as_json(file: &mut impl BufRead) -> io::Result<bool> {
-    loop {
-        match file.fill_buf() {
-            Ok(bytes) => {
-                let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-                return Ok(first == Some(&b'{'));
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 /// One line of an export; what else is in it says nothing of the readings.
 #[derive(serde::Deserialize)]
 struct Line {
@@ -271,44 +245,10 @@ struct Line {
 }
 
 /// The telegram of a line of an export, or why there is none.
-fn exported(line: &[u8], assembler: &mut Assembler) -> Result<Telegram, String> {
+fn telegram_of(line: &[u8], assembler: &mut Assembler) -> Result<Telegram, String> {
     let line: Line = serde_json::from_slice(line)
-        .map_err(|error| format!("is not a line of an export (capture export --format jsonl): {error}"))?;
-    let bytes: Vec<u8> = line
-        .telegram
-        .chars()
-        .map(|character| {
-            u8::try_from(u32::from(character))
-                .map_err(|_| format!("{character:?} in the telegram is no byte: every character is one byte"))
-        })
-        .collect::<Result<_, _>>()?;
-    let mut found = Vec::new();
-    assembler.push(&bytes, &mut found);
-    assembler.finish(&mut found);
-    match found.as_slice() {
-        [Found::Telegram(one)] if one.bytes == bytes => Ok(one.clone()),
-        // The assembler believes in this CRC only after several; capture did, or it were no export.
-        [
-            Found::Rejected(Rejected {
-                reason: Reason::WrongCrc { given, .. },
-                ..
-            }),
-        ] if is_x25(&bytes, *given) => Ok(Telegram {
-            position: 0,
-            bytes,
-            check: Check::X25,
-        }),
-        [Found::Rejected(rejected), ..] => {
-            Err(format!("{} bytes rejected: {}", rejected.length, rejected.reason))
-        }
-        _ => Err("holds not one whole telegram".to_owned()),
-    }
-}
-
-fn is_x25(telegram: &[u8], given: u16) -> bool {
-    let end = telegram.iter().rposition(|&byte| byte == b'!');
-    let checked = end.and_then(|end| telegram.get(..=end)).unwrap_or_default();
-    crc16::X25.of(checked) == given
+        .map_err(|error| format!("not a line of an export (capture export --format jsonl): {error}"))?;
+    exported::telegram(&line.telegram, assembler).map_err(|why| why.to_string())
 }
 
 /// The telegram's text, decrypted where it must be.

@@ -3,6 +3,7 @@
 pub mod assembler;
 pub mod crc16;
 pub mod encrypted_frame;
+pub mod exported;
 pub mod found;
 pub mod identification;
 pub mod seven_bit;

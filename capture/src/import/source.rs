@@ -6,13 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use shared::config::CrcPolicy;
-use shared::telegram::assembler::{Assembler, MAX_TELEGRAM_BYTES};
-use shared::telegram::crc16;
-use shared::telegram::found::{Found, Reason, Rejected};
+use shared::telegram::assembler::Assembler;
+use shared::telegram::exported;
+use shared::telegram::found::{Found, Rejected};
 
 use crate::export::Line;
 
@@ -52,13 +52,7 @@ pub fn read<E: From<io::Error>>(
     mut take: impl FnMut(Item) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut input = BufReader::with_capacity(64 * 1024, File::open(path)?);
-    // The first byte that is no blank tells: a telegram begins with `/`, a line of JSON with `{`.
-    let is_json = input
-        .fill_buf()?
-        .iter()
-        .find(|byte| !byte.is_ascii_whitespace())
-        .is_some_and(|&byte| byte == b'{');
-    if is_json {
+    if exported::begins_as_json(&mut input)? {
         read_lines(input, policy, &mut take)
     } else {
         read_stream(input, policy, &mut take)
@@ -122,21 +116,14 @@ fn read_lines<E: From<io::Error>>(
     let mut assembler = Assembler::new(policy, BTreeSet::new());
     let mut line = Vec::new();
     let mut number = 0_u64;
-    loop {
-        line.clear();
-        let count = input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
-        if count == 0 {
-            return Ok(());
-        }
+    while let Some(read) = exported::next_line(&mut input, &mut line)? {
         number += 1;
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let item = if count as u64 == MAX_LINE_BYTES && line.last() != Some(&b'\n') {
-            skip_line(&mut input)?;
-            Err(format!("longer than {MAX_LINE_BYTES} bytes"))
-        } else {
-            entry(&line, &mut assembler)
+        let item = match read {
+            Ok(()) => entry(&line, &mut assembler),
+            Err(why) => Err(why.to_string()),
         };
         take(match item {
             Ok(entry) => Item::Telegram(entry),
@@ -146,66 +133,21 @@ fn read_lines<E: From<io::Error>>(
             },
         })?;
     }
-}
-
-/// Reads to the end of the line without keeping it.
-fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
-    loop {
-        let bytes = input.fill_buf()?;
-        let end = bytes.iter().position(|&byte| byte == b'\n');
-        let count = end.map_or(bytes.len(), |end| end + 1);
-        let is_over = end.is_some() || bytes.is_empty();
-        input.consume(count);
-        if is_over {
-            return Ok(());
-        }
-    }
+    Ok(())
 }
 
 /// The telegram of a line of JSON, or why there is none.
 fn entry(line: &[u8], assembler: &mut Assembler) -> Result<Entry, String> {
     let line: Line =
         serde_json::from_slice(line).map_err(|error| format!("not a line of an export: {error}"))?;
-    let telegram: Vec<u8> = line
-        .telegram
-        .chars()
-        .map(|character| {
-            u8::try_from(u32::from(character))
-                .map_err(|_| format!("{character:?} in the telegram is no byte: every character is one byte"))
-        })
-        .collect::<Result<_, _>>()?;
-    let mut found = Vec::new();
-    assembler.push(&telegram, &mut found);
-    assembler.finish(&mut found);
-    match found.as_slice() {
-        [Found::Telegram(one)] if one.bytes == telegram => {}
-        // The assembler believes in this CRC only after several; capture did, or it were no export.
-        [
-            Found::Rejected(Rejected {
-                reason: Reason::WrongCrc { given, .. },
-                ..
-            }),
-        ] if is_x25(&telegram, *given) => {}
-        [Found::Rejected(rejected), ..] => return Err(reason(rejected)),
-        _ => return Err("not one whole telegram".to_owned()),
-    }
+    let telegram = exported::telegram(&line.telegram, assembler).map_err(|why| why.to_string())?;
     Ok(Entry {
         stated_at_us: Some(line.captured_at.as_microsecond()),
         silence_ms: line.silence_ms,
-        telegram,
+        telegram: telegram.bytes,
     })
-}
-
-fn is_x25(telegram: &[u8], given: u16) -> bool {
-    let end = telegram.iter().rposition(|&byte| byte == b'!');
-    let checked = end.and_then(|end| telegram.get(..=end)).unwrap_or_default();
-    crc16::X25.of(checked) == given
 }
 
 fn reason(rejected: &Rejected) -> String {
     format!("{} ({} bytes)", rejected.reason, rejected.length)
 }
-
-/// Longest line that is looked at: the longest telegram, each byte as an escape of six characters, and
-/// what stands beside it.
-const MAX_LINE_BYTES: u64 = 6 * MAX_TELEGRAM_BYTES as u64 + 1024;
