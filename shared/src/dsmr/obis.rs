@@ -42,25 +42,24 @@ pub(super) fn without_suffix(name: &[u8]) -> &[u8] {
 }
 
 /// One to three digits that make at most 255, and what comes after them.
-#[inline]
 fn group(text: &[u8]) -> Option<(u8, &[u8])> {
     let (&first, mut rest) = text.split_first()?;
-    let mut value = digit(first)?;
+    let mut value = u16::from(digit(first)?);
     while let Some((&next, after)) = rest.split_first() {
         let Some(digit) = digit(next) else { break };
-        value = value.checked_mul(10)?.checked_add(digit)?;
+        value = value * 10 + u16::from(digit);
+        if value > 255 {
+            return None;
+        }
         rest = after;
     }
-    Some((value, rest))
+    Some((u8::try_from(value).ok()?, rest))
 }
 
-#[inline]
 fn digit(byte: u8) -> Option<u8> {
-    let digit = byte.wrapping_sub(b'0');
-    (digit <= 9).then_some(digit)
+    byte.is_ascii_digit().then(|| byte - b'0')
 }
 
-#[inline]
 fn dot(text: &[u8]) -> Option<&[u8]> {
     text.strip_prefix(b".").or_else(|| text.strip_prefix(b":"))
 }

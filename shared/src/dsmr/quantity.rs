@@ -220,7 +220,7 @@ impl Measure {
         };
         units
             .iter()
-            .find(|(name, _)| *name == unit || name.eq_ignore_ascii_case(unit))
+            .find(|(name, _)| name.eq_ignore_ascii_case(unit))
             .map(|&(_, power)| power)
     }
 }

@@ -270,19 +270,9 @@ impl<'t> Sorted<'t> {
             }
         }
         self.objects.retain(|object| !object.is_done);
-        // Hashing for a handful of names would take longer than all the rest; a hostile telegram has thousands.
         let mut seen = HashSet::new();
-        let is_last = |(index, object): &(usize, &Found<'t>)| {
-            let after = self.objects.get(index + 1..).unwrap_or_default();
-            if self.objects.len() > FEW_OBJECTS {
-                seen.insert(object.name)
-            } else {
-                after.iter().all(|later| later.name != object.name)
-            }
-        };
-        let mut rest: Vec<Object<'t>> = (self.objects.iter().enumerate().rev())
-            .filter(is_last)
-            .map(|(_, object)| object)
+        let mut rest: Vec<Object<'t>> = (self.objects.iter().rev())
+            .filter(|object| seen.insert(object.name))
             .map(|object| Object::new(object.name, object.contents))
             .collect();
         rest.reverse();
@@ -290,7 +280,5 @@ impl<'t> Sorted<'t> {
     }
 }
 
-/// Up to so many are compared with each other.
-const FEW_OBJECTS: usize = 16;
 /// Room for the objects of all but a few telegrams.
 const USUAL_OBJECTS: usize = 48;
