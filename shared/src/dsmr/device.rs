@@ -5,12 +5,12 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::Text;
-use super::object::{groups, is_blank, single};
+use super::object::{groups, is_blank};
 use super::quantity::Measure;
 use super::sorting::{Place, Sorted};
 use super::text::{latin1, owned};
 use super::time::moment;
-use super::value::{in_unit, number_and_unit};
+use super::value::{number_and_unit, only_in_unit};
 
 /// One device, with what the telegram says of it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -143,13 +143,16 @@ impl DeviceField {
 /// Reads the device of a channel. None where all that the channel says is blank or no value: nothing is
 /// connected to it.
 pub(super) fn device<'t>(channel: u8, sorted: &mut Sorted<'t>) -> Option<Device<'t>> {
+    if !sorted.has_device(channel) {
+        return None;
+    }
     let place = |field| Place::Device(channel, field);
     let device_type = sorted.text(place(DeviceField::Type));
     let id = sorted
         .text(place(DeviceField::Id))
         .or_else(|| sorted.text(place(DeviceField::BelgianId)));
     let valve_position = sorted.take(place(DeviceField::Valve), |contents| {
-        in_unit(single(contents)?, Measure::Count)
+        only_in_unit(contents, Measure::Count)
     });
     let reading = sorted
         .take(place(DeviceField::Reading), new_reading)

@@ -19,12 +19,19 @@ pub(super) struct Obis {
 impl Obis {
     /// Reads `A-B:C.D.E`. A `:` in place of a later `.` is taken too, as the DSMR 4.2 standard prints it.
     pub(super) fn read(name: &[u8]) -> Option<Self> {
-        let (a, rest) = group(name)?;
+        let (reference, rest) = Self::read_front(name)?;
+        rest.is_empty().then_some(reference)
+    }
+
+    /// Reads the reference that a line begins with, and gives what comes after it.
+    #[inline(always)]
+    pub(super) fn read_front(line: &[u8]) -> Option<(Self, &[u8])> {
+        let (a, rest) = group(line)?;
         let (b, rest) = group(rest.strip_prefix(b"-")?)?;
         let (c, rest) = group(rest.strip_prefix(b":")?)?;
         let (d, rest) = group(dot(rest)?)?;
         let (e, rest) = group(dot(rest)?)?;
-        rest.is_empty().then_some(Self { a, b, c, d, e })
+        Some((Self { a, b, c, d, e }, rest))
     }
 }
 
@@ -42,24 +49,20 @@ pub(super) fn without_suffix(name: &[u8]) -> &[u8] {
 }
 
 /// One to three digits that make at most 255, and what comes after them.
+#[inline]
 fn group(text: &[u8]) -> Option<(u8, &[u8])> {
-    let (&first, mut rest) = text.split_first()?;
-    let mut value = u16::from(digit(first)?);
-    while let Some((&next, after)) = rest.split_first() {
-        let Some(digit) = digit(next) else { break };
-        value = value * 10 + u16::from(digit);
-        if value > 255 {
-            return None;
+    Some(match text {
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] => {
+            let value = u16::from(a - b'0') * 100 + u16::from((b - b'0') * 10 + (c - b'0'));
+            (u8::try_from(value).ok()?, rest)
         }
-        rest = after;
-    }
-    Some((u8::try_from(value).ok()?, rest))
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', rest @ ..] => ((a - b'0') * 10 + (b - b'0'), rest),
+        [a @ b'0'..=b'9', rest @ ..] => (a - b'0', rest),
+        _ => return None,
+    })
 }
 
-fn digit(byte: u8) -> Option<u8> {
-    byte.is_ascii_digit().then(|| byte - b'0')
-}
-
+#[inline]
 fn dot(text: &[u8]) -> Option<&[u8]> {
     text.strip_prefix(b".").or_else(|| text.strip_prefix(b":"))
 }
@@ -100,6 +103,7 @@ mod tests {
             "1-0:1.8.256",
             "1-0:1.8.0*1",
             "x-0:1.8.0",
+            "1-0:1.8.0000",
         ] {
             assert_eq!(Obis::read(no_reference.as_bytes()), None, "{no_reference}");
         }

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use super::Text;
+use super::obis::Obis;
 use super::text::{latin1, trim};
 
 /// A data object as it came.
@@ -97,8 +98,13 @@ pub(super) fn is_blank(contents: &[u8]) -> bool {
 /// A piece of a telegram's body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'t> {
-    /// A data object: its name, and its contents from the first bracket on.
-    Object(&'t [u8], &'t [u8]),
+    /// A data object: its name, which is this reference where it is one and nothing else, and its contents
+    /// from the first bracket on.
+    Object {
+        reference: Option<Obis>,
+        name: &'t [u8],
+        contents: &'t [u8],
+    },
     /// A line that is none.
     Line(&'t [u8]),
     /// The line that begins with `!` and ends the telegram: what stands behind the `!`.
@@ -130,10 +136,14 @@ pub(super) fn pieces(body: &[u8]) -> impl Iterator<Item = Piece<'_>> {
                 }
                 Some(_) => {}
             }
-            let bracket = match line.iter().position(|&byte| byte == b'(') {
-                Some(bracket) if bracket > 0 => bracket,
-                _ if trim(line).is_empty() => continue,
-                _ => return Some(Piece::Line(line)),
+            let (reference, bracket) = match Obis::read_front(line) {
+                // Which is nearly every line, and spares looking for its bracket.
+                Some((reference, behind @ [b'(', ..])) => (Some(reference), line.len() - behind.len()),
+                _ => match line.iter().position(|&byte| byte == b'(') {
+                    Some(bracket) if bracket > 0 => (None, bracket),
+                    _ if trim(line).is_empty() => continue,
+                    _ => return Some(Piece::Line(line)),
+                },
             };
             let mut end = line.len();
             while rest.first() == Some(&b'(') {
@@ -142,7 +152,11 @@ pub(super) fn pieces(body: &[u8]) -> impl Iterator<Item = Piece<'_>> {
                 rest = after;
             }
             let (name, contents) = start.get(..end).unwrap_or_default().split_at(bracket);
-            return Some(Piece::Object(name, contents));
+            return Some(Piece::Object {
+                reference,
+                name,
+                contents,
+            });
         }
     })
 }
@@ -179,24 +193,22 @@ mod tests {
         assert_eq!(inside("(a (b) c)"), ["a (b", "c)"]);
     }
 
+    fn object(name: &'static [u8], contents: &'static [u8]) -> Piece<'static> {
+        Piece::Object {
+            reference: Obis::read(name),
+            name,
+            contents,
+        }
+    }
+
     #[test]
     fn a_line_that_begins_with_a_bracket_goes_on_with_the_one_before() {
         let found: Vec<_> = pieces(b"a(1)\r\n(2)\r\n(3)\r\nb(4)\r\n").collect();
-        assert_eq!(
-            found,
-            [
-                Piece::Object(b"a", b"(1)\r\n(2)\r\n(3)"),
-                Piece::Object(b"b", b"(4)")
-            ]
-        );
+        assert_eq!(found, [object(b"a", b"(1)\r\n(2)\r\n(3)"), object(b"b", b"(4)")]);
         let found: Vec<_> = pieces(b"(1)\njunk\nc(2)").collect();
         assert_eq!(
             found,
-            [
-                Piece::Line(b"(1)"),
-                Piece::Line(b"junk"),
-                Piece::Object(b"c", b"(2)")
-            ]
+            [Piece::Line(b"(1)"), Piece::Line(b"junk"), object(b"c", b"(2)")]
         );
     }
 
@@ -205,6 +217,6 @@ mod tests {
         let (id, body) = identification(b"/id\r\n\r\na(wow!)\r\n!12AB\r\nrest");
         assert_eq!(id, b"id");
         let found: Vec<_> = pieces(body).collect();
-        assert_eq!(found, [Piece::Object(b"a", b"(wow!)"), Piece::End(b"12AB")]);
+        assert_eq!(found, [object(b"a", b"(wow!)"), Piece::End(b"12AB")]);
     }
 }

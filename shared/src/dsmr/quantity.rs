@@ -206,6 +206,17 @@ pub enum Measure {
 }
 
 impl Measure {
+    /// Whether the standard ends a number of this measure like that, from behind its digits on.
+    pub(super) fn is_usual_end(self, end: &[u8]) -> bool {
+        match self {
+            Self::Energy => end == b"*kWh)",
+            Self::Power | Self::StatedPower => end == b"*kW)",
+            Self::Voltage => end == b"*V)",
+            Self::Current | Self::StatedCurrent => end == b"*A)",
+            Self::Count => end == b")",
+        }
+    }
+
     /// By which power of ten a number in `unit` is multiplied to be in the measure's own; none where that
     /// cannot be done.
     pub(super) fn power_of_ten(self, unit: &[u8]) -> Option<i8> {

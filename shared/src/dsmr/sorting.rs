@@ -14,7 +14,7 @@ use super::object::{Object, Piece, bracketed, groups, identification, is_blank, 
 use super::quantity::{QUANTITIES, Quantity};
 use super::text::{latin1, message, trim};
 use super::time::moment;
-use super::value::in_unit;
+use super::value::{in_unit, only_in_unit};
 use super::{Readings, Text};
 
 /// Reads a telegram of which all eight bits of a byte count.
@@ -25,7 +25,11 @@ pub(super) fn read(telegram: &[u8]) -> Readings<'_> {
     let mut not_understood = Vec::new();
     for piece in pieces(body) {
         match piece {
-            Piece::Object(name, contents) => sorted.put(name, contents),
+            Piece::Object {
+                reference,
+                name,
+                contents,
+            } => sorted.put(reference, name, contents),
             Piece::Line(line) => not_understood.push(latin1(line)),
             Piece::End(end) => crc = four_hex_digits(end),
         }
@@ -52,7 +56,7 @@ pub(super) fn read(telegram: &[u8]) -> Readings<'_> {
     }
     for quantity in Quantity::ALL {
         let place = Place::Quantity(quantity);
-        let value = sorted.take(place, |contents| in_unit(single(contents)?, quantity.measure()));
+        let value = sorted.take(place, |contents| only_in_unit(contents, quantity.measure()));
         readings.quantities.set(quantity, value);
     }
     let place = Place::Quantity(Quantity::MaximumDemandMonth);
@@ -136,8 +140,7 @@ const SINGLE_PLACES: usize = 10;
 const PLACES: usize = SINGLE_PLACES + QUANTITIES + DEVICE_FIELDS * CHANNELS as usize;
 
 impl Place {
-    fn of(name: &[u8]) -> Option<Self> {
-        let reference = Obis::read(name)?;
+    fn of(reference: Obis) -> Option<Self> {
         let Obis { a, b, c, d, e } = reference;
         match (a, b) {
             // A Swiss meter prints 1-1 in place of 1-0.
@@ -188,50 +191,65 @@ impl Place {
 struct Found<'t> {
     name: &'t [u8],
     contents: &'t [u8],
-    /// Nothing of it is left to hand on: a field says it in full, or the same reference came again.
+    /// Nothing of it is left to hand on: a field says it in full, the same reference came again, or it has a
+    /// place and says nothing.
     is_done: bool,
 }
 
 /// The objects of a telegram, in its order, and which of them is in which place.
 pub(super) struct Sorted<'t> {
     objects: Vec<Found<'t>>,
-    places: [Option<usize>; PLACES],
+    /// The index of the object in each place, or [`NOWHERE`].
+    places: [usize; PLACES],
 }
+
+/// No object has this index.
+const NOWHERE: usize = usize::MAX;
 
 impl<'t> Sorted<'t> {
     fn new() -> Self {
         Self {
             objects: Vec::with_capacity(USUAL_OBJECTS),
-            places: [None; PLACES],
+            places: [NOWHERE; PLACES],
         }
     }
 
-    fn put(&mut self, name: &'t [u8], contents: &'t [u8]) {
-        let name = without_suffix(trim(name));
+    /// `reference` where the name is known to be one.
+    fn put(&mut self, reference: Option<Obis>, name: &'t [u8], contents: &'t [u8]) {
+        let (name, reference) = match reference {
+            Some(_) => (name, reference),
+            None => {
+                let name = without_suffix(trim(name));
+                (name, Obis::read(name))
+            }
+        };
         let index = self.objects.len();
-        self.objects.push(Found {
+        let place = reference.and_then(Place::of);
+        let place = place.and_then(|place| self.places.get_mut(place.index()));
+        let mut object = Found {
             name,
             contents,
             is_done: false,
-        });
-        let Some(place) = Place::of(name).and_then(|place| self.places.get_mut(place.index())) else {
-            return;
         };
-        if let Some(present) = place.and_then(|present| self.objects.get_mut(present)) {
-            if present.name == name {
-                present.is_done = true;
-            } else if present.name.starts_with(b"1-0:") {
+        if let Some(place) = place {
+            object.is_done = is_blank(contents);
+            match self.objects.get_mut(*place) {
                 // Two references that mean the same: the one that the standard prints has the place.
-                return;
+                Some(present) if present.name != name && present.name.starts_with(b"1-0:") => {}
+                Some(present) => {
+                    present.is_done |= present.name == name;
+                    *place = index;
+                }
+                None => *place = index,
             }
         }
-        *place = Some(index);
+        self.objects.push(object);
     }
 
     /// Reads what is in a place and leaves it there; none where nothing is, or blanks.
     fn read<T>(&mut self, place: Place, read: impl FnOnce(&'t [u8]) -> Option<T>) -> Option<T> {
         let object = self.in_place(place)?;
-        if object.is_done || is_blank(object.contents) {
+        if object.is_done {
             None
         } else {
             read(object.contents)
@@ -246,15 +264,25 @@ impl<'t> Sorted<'t> {
     }
 
     fn in_place(&mut self, place: Place) -> Option<&mut Found<'t>> {
-        let index = self.places.get(place.index()).copied().flatten()?;
-        self.objects.get_mut(index)
+        self.objects.get_mut(*self.places.get(place.index())?)
     }
 
     /// Reads what is in a place; that is all that the object says, where it succeeds.
     pub(super) fn take<T>(&mut self, place: Place, read: impl FnOnce(&'t [u8]) -> Option<T>) -> Option<T> {
-        let value = self.read(place, read);
-        self.done(place, value.is_some());
-        value
+        let object = self.in_place(place)?;
+        if object.is_done {
+            return None;
+        }
+        let value = read(object.contents)?;
+        object.is_done = true;
+        Some(value)
+    }
+
+    /// Whether anything is in the places of the device on this channel.
+    pub(super) fn has_device(&self, channel: u8) -> bool {
+        let first = Place::Device(channel, DeviceField::Type).index();
+        let places = self.places.get(first..first + DEVICE_FIELDS);
+        places.is_some_and(|places| places.iter().any(|&index| index != NOWHERE))
     }
 
     /// Takes the text in a place.
@@ -264,11 +292,6 @@ impl<'t> Sorted<'t> {
 
     /// What is left to hand on, in the telegram's order, and of one reference the last.
     fn rest(mut self) -> Vec<Object<'t>> {
-        for index in self.places.iter().flatten() {
-            if let Some(object) = self.objects.get_mut(*index) {
-                object.is_done |= is_blank(object.contents);
-            }
-        }
         self.objects.retain(|object| !object.is_done);
         let mut seen = HashSet::new();
         let mut rest: Vec<Object<'t>> = (self.objects.iter().rev())

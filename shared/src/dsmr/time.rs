@@ -12,9 +12,9 @@ use jiff::tz::{Offset, TimeZone};
 
 use super::text::trim;
 
-/// Moments that meters send where they know none. Impossible times, such as the 63rd year's 25th month,
-/// are found by being impossible.
-const MARKERS: [&[u8]; 3] = [b"700101010000W", b"000101000000W", b"000101000001W"];
+/// Moments that meters send where they know none, all of them in winter time. Impossible times, such as the
+/// 63rd year's 25th month, are found by being impossible.
+const MARKERS: [[u8; 12]; 3] = [*b"700101010000", *b"000101000000", *b"000101000001"];
 
 /// The rules of Europe/Amsterdam since 1996.
 static AMSTERDAM: LazyLock<Option<TimeZone>> =
@@ -22,14 +22,11 @@ static AMSTERDAM: LazyLock<Option<TimeZone>> =
 
 /// The moment; none for what is blank, impossible or a marker for *no time*.
 pub(super) fn moment(text: &[u8]) -> Option<Timestamp> {
-    let text = trim(text);
-    if MARKERS.contains(&text) {
-        return None;
-    }
-    let (digits, mark) = text.split_at_checked(12)?;
+    let (digits, mark) = trim(text).split_first_chunk()?;
     let local = local_time(digits)?;
     let hours_east = match mark {
         b"S" | b"s" => 2,
+        b"W" | b"w" if MARKERS.contains(digits) => return None,
         b"W" | b"w" => 1,
         // The compatible reading: the earlier of two, and past the gap in spring.
         b"" => {
@@ -44,15 +41,25 @@ pub(super) fn moment(text: &[u8]) -> Option<Timestamp> {
     Offset::from_hours(hours_east).ok()?.to_timestamp(local).ok()
 }
 
-fn local_time(digits: &[u8]) -> Option<DateTime> {
-    let mut fields = digits.chunks_exact(2).map(|pair| match pair {
-        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => i8::try_from((tens - b'0') * 10 + (ones - b'0')).ok(),
-        _ => None,
-    });
-    let mut field = || fields.next().flatten();
-    let (year, month, day) = (field()?, field()?, field()?);
-    let (hour, minute, second) = (field()?, field()?, field()?);
+fn local_time(digits: &[u8; 12]) -> Option<DateTime> {
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let [year, month, day, hour, minute, second] = two_by_two(digits);
     DateTime::new(2000 + i16::from(year), month, day, hour, minute, second, 0).ok()
+}
+
+/// What each pair of digits makes.
+fn two_by_two(digits: &[u8; 12]) -> [i8; 6] {
+    let [y, year, m, month, d, day, h, hour, t, minute, s, second] = digits.map(|digit| (digit - b'0') as i8);
+    [
+        10 * y + year,
+        10 * m + month,
+        10 * d + day,
+        10 * h + hour,
+        10 * t + minute,
+        10 * s + second,
+    ]
 }
 
 #[cfg(test)]

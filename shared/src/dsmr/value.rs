@@ -6,6 +6,7 @@
 
 use rust_decimal::Decimal;
 
+use super::object::single;
 use super::quantity::Measure;
 use super::text::trim;
 
@@ -14,7 +15,26 @@ use super::text::trim;
 pub(super) fn in_unit(text: &[u8], measure: Measure) -> Option<Decimal> {
     let (number, unit) = number_and_unit(text)?;
     let number = scaled(number, measure.power_of_ten(unit)?)?;
-    (measure != Measure::Count || number.scale() == 0 && number.is_sign_positive()).then_some(number)
+    is_possible(number, measure).then_some(number)
+}
+
+/// The number in the only pair of brackets, in the measure's own unit; none as in [`in_unit`], or where the
+/// contents are anything else than one pair of brackets.
+pub(super) fn only_in_unit(contents: &[u8], measure: Measure) -> Option<Decimal> {
+    usual(contents, measure).or_else(|| in_unit(single(contents)?, measure))
+}
+
+/// The same for numbers that are written as the standard prints them, which are nearly all, and are read at one
+/// look.
+#[inline]
+fn usual(contents: &[u8], measure: Measure) -> Option<Decimal> {
+    let (number, end) = decimal(contents.strip_prefix(b"(")?)?;
+    (measure.is_usual_end(end) && is_possible(number, measure)).then_some(number)
+}
+
+/// A count is whole and not below zero.
+fn is_possible(number: Decimal, measure: Measure) -> bool {
+    measure != Measure::Count || number.scale() == 0 && number.is_sign_positive()
 }
 
 /// A number, and the unit behind it without `*`; an empty unit where none is stated.
@@ -39,39 +59,45 @@ pub(super) fn scaled(mut number: Decimal, power_of_ten: i8) -> Option<Decimal> {
 }
 
 /// Digits with at most one point among them and perhaps a minus sign before them, and what comes after.
+#[inline(always)]
 fn decimal(text: &[u8]) -> Option<(Decimal, &[u8])> {
     let (is_negative, digits) = match text.strip_prefix(b"-") {
         Some(digits) => (true, digits),
         None => (false, text),
     };
-    // One pass: a telegram holds thirty numbers, and this is what its parsing takes longest for.
+    // Byte by byte, and once: a telegram holds thirty numbers, and they are what its parsing takes longest for.
     let mut mantissa = 0_u64;
+    let mut rest = digits;
     let mut point = None;
-    let mut length = digits.len();
-    for (at, &byte) in digits.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')),
-            b'.' if point.is_none() => point = Some(at),
-            _ => {
-                length = at;
-                break;
+    loop {
+        match rest {
+            [digit @ b'0'..=b'9', after @ ..] => {
+                mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+                rest = after;
             }
+            [b'.', after @ ..] if point.is_none() => {
+                point = Some(after);
+                rest = after;
+            }
+            _ => break,
         }
     }
-    let (number, rest) = digits.split_at_checked(length)?;
-    let whole = point.unwrap_or(length);
-    let scale = point.map_or(0, |point| length - point - 1);
+    let scale = point.map_or(0, |fraction| fraction.len() - rest.len());
+    let whole = digits.len() - rest.len() - scale - usize::from(point.is_some());
     if whole == 0 || point.is_some() && scale == 0 {
         return None;
     }
-    let mantissa = if whole + scale <= DIGITS_IN_64_BITS {
-        i128::from(mantissa)
-    } else {
-        long_mantissa(number)?
-    };
-    let mantissa = if is_negative { -mantissa } else { mantissa };
+    let is_short = whole + scale <= DIGITS_IN_64_BITS;
     let scale = u32::try_from(scale).ok()?;
-    Some((Decimal::try_from_i128_with_scale(mantissa, scale).ok()?, rest))
+    let number = if is_short {
+        let [low, middle] = [mantissa as u32, (mantissa >> 32) as u32];
+        Decimal::from_parts(low, middle, 0, is_negative, scale)
+    } else {
+        let mantissa = long_mantissa(digits.strip_suffix(rest)?)?;
+        let mantissa = if is_negative { -mantissa } else { mantissa };
+        Decimal::try_from_i128_with_scale(mantissa, scale).ok()?
+    };
+    Some((number, rest))
 }
 
 /// As many digits as 64 bits hold, whatever the digits are.

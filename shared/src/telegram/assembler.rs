@@ -4,7 +4,8 @@
 //!
 //! # What always holds
 //!
-//! * Any chunking of the same bytes gives the same result, since every byte is a step of its own.
+//! * Any chunking of the same bytes gives the same result, since every byte is a step of its own; a run of bytes
+//!   that decide nothing is one step, which is the same.
 //! * Memory is bounded by a small multiple of [`MAX_TELEGRAM_BYTES`], and time is linear in the input,
 //!   whatever the input: [`Assembler::bytes_examined`] counts.
 //! * A telegram goes out with the last byte of its line end, a frame with its last byte, except where
@@ -32,8 +33,10 @@ mod x25;
 
 use std::collections::BTreeSet;
 
+use memchr::{memchr, memchr3};
+
 pub use super::found::{Check, Found, Reason, Rejected, Telegram};
-use super::{crc16, identification, seven_bit};
+use super::{crc16, encrypted_frame, identification, seven_bit};
 use crate::config::CrcPolicy;
 use ending::{Ending, Step};
 use stretch::Stretches;
@@ -43,6 +46,10 @@ use x25::X25Meter;
 /// Largest telegram or encrypted frame, in bytes. The standard states none; a full text message makes
 /// more than 3 kB.
 pub const MAX_TELEGRAM_BYTES: usize = 16 * 1024;
+
+/// How far is looked for the end of a run of bytes that decide nothing. A byte is looked at again only where a
+/// frame may have begun before it, and then every fifteen bytes at most: less than twenty times in all.
+const LOOK_AHEAD_BYTES: usize = 256;
 
 /// Everything found in bytes that are all there: a file, a test telegram.
 #[must_use]
@@ -117,8 +124,18 @@ impl Assembler {
     /// Takes the next bytes of the stream and hands out what they complete.
     pub fn push(&mut self, bytes: &[u8], found: &mut Vec<Found>) {
         self.examined += bytes.len() as u64;
-        for &byte in bytes {
-            self.step(byte, found);
+        let mut rest = bytes;
+        while let Some((&byte, after)) = rest.split_first() {
+            match rest.split_at(self.undeciding_bytes(rest)) {
+                ([], _) => {
+                    self.step(byte, found);
+                    rest = after;
+                }
+                (run, after) => {
+                    self.step_over(run);
+                    rest = after;
+                }
+            }
         }
     }
 
@@ -166,6 +183,43 @@ impl Assembler {
     #[must_use]
     pub fn bytes_examined(&self) -> u64 {
         self.examined
+    }
+
+    /// How many of the next bytes decide nothing: no telegram and no frame begins or ends with them, and
+    /// nothing becomes too long.
+    fn undeciding_bytes(&self, next: &[u8]) -> usize {
+        let has_own_steps = self.ending.is_some()
+            || self.frame.is_some()
+            || self.candidate.is_some_and(|candidate| candidate.is_seven_bit);
+        if has_own_steps {
+            return 0;
+        }
+        let length = self.buffer.len();
+        let room = match self.candidate {
+            Some(candidate) => (candidate.start + MAX_TELEGRAM_BYTES).saturating_sub(length),
+            None => (2 * MAX_TELEGRAM_BYTES - 1).saturating_sub(length),
+        };
+        let before = self
+            .buffer
+            .get(length.saturating_sub(encrypted_frame::HEAD_BYTES)..);
+        if before.is_none_or(|before| before.contains(&encrypted_frame::FIRST_BYTE)) {
+            return 0;
+        }
+        let next = next.get(..room.min(LOOK_AHEAD_BYTES)).unwrap_or(next);
+        let run = memchr3(b'!', b'/', seven_bit::START, next).unwrap_or(next.len());
+        let run = next.get(..run).unwrap_or_default();
+        memchr(encrypted_frame::FIRST_BYTE, run).unwrap_or(run.len())
+    }
+
+    /// Takes bytes that decide nothing: what [`Assembler::step`] does with each of them.
+    fn step_over(&mut self, run: &[u8]) {
+        self.buffer.extend_from_slice(run);
+        if let Some(&last) = run.last() {
+            self.previous = last;
+        }
+        if let Some(candidate) = &mut self.candidate {
+            candidate.register = crc16::ARC.forwards_all(candidate.register, run);
+        }
     }
 
     fn step(&mut self, byte: u8, found: &mut Vec<Found>) {
@@ -416,5 +470,85 @@ fn longest_stretch_bytes(reason: Reason) -> u64 {
     match reason {
         Reason::TooLong => 64 * MAX_TELEGRAM_BYTES as u64,
         _ => MAX_TELEGRAM_BYTES as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What decides something, what only looks like it, and runs that come near to the bounds.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            Just(b"/ISK5\\2M550E-1012\r\n\r\n".to_vec()),
+            Just(b"1-0:1.7.0(00.202*kW)\r\n".to_vec()),
+            Just(b"0-0:96.13.0(a/b!c)\r\n".to_vec()),
+            Just(b"!0000\r\n".to_vec()),
+            Just(b"!\r\n".to_vec()),
+            Just(b"\xdb\x08SYSTEMID\x82\x00\x30\x30".to_vec()),
+            Just(b"\xdb\x08SYSTEM".to_vec()),
+            Just(b"\xaf\xc9\xd3\xcb5\r\n".to_vec()),
+            prop::collection::vec(any::<u8>(), 0..40),
+            prop::sample::select(vec![
+                13,
+                14,
+                255,
+                256,
+                257,
+                MAX_TELEGRAM_BYTES - 30,
+                MAX_TELEGRAM_BYTES
+            ])
+            .prop_map(|length| vec![b'0'; length]),
+        ]
+    }
+
+    /// What has been found and what is pending, after these bytes.
+    #[derive(Debug, PartialEq)]
+    struct State {
+        found: Vec<Found>,
+        buffer: Vec<u8>,
+        previous: u8,
+        candidate: Option<(usize, u16)>,
+    }
+
+    fn state(bytes: &[u8], take: fn(&mut Assembler, &[u8], &mut Vec<Found>)) -> State {
+        let mut assembler = Assembler::new(CrcPolicy::Auto, BTreeSet::new());
+        let mut found = Vec::new();
+        take(&mut assembler, bytes, &mut found);
+        State {
+            found,
+            buffer: assembler.buffer,
+            previous: assembler.previous,
+            candidate: (assembler.candidate).map(|candidate| (candidate.start, candidate.register)),
+        }
+    }
+
+    fn in_steps(assembler: &mut Assembler, bytes: &[u8], found: &mut Vec<Found>) {
+        for &byte in bytes {
+            assembler.step(byte, found);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_run_is_the_same_as_a_step_for_each_of_its_bytes(pieces in prop::collection::vec(piece(), 1..12)) {
+            let bytes = pieces.concat();
+            prop_assert_eq!(state(&bytes, Assembler::push), state(&bytes, in_steps));
+        }
+    }
+
+    #[test]
+    fn a_run_goes_no_further_than_to_where_something_becomes_too_long() {
+        for begin in [b"".as_slice(), b"/ISK5\r\n"] {
+            for bound in [MAX_TELEGRAM_BYTES, 2 * MAX_TELEGRAM_BYTES] {
+                for length in bound - 3..bound + 4 {
+                    let bytes = [begin, &vec![b'0'; length - begin.len()]].concat();
+                    let (run, steps) = (state(&bytes, Assembler::push), state(&bytes, in_steps));
+                    assert!(run == steps, "{length} bytes after {} of a start", begin.len());
+                }
+            }
+        }
     }
 }

@@ -18,7 +18,7 @@ pub struct Crc16 {
     final_xor: u16,
 }
 
-/// So many bytes are taken at once by [`Crc16::of`], which asks for no more than half the instructions and does
+/// So many bytes are taken at once by [`Crc16::forwards_all`], which asks for no more than half the instructions and does
 /// not wait for the register after each byte.
 const STRIDE: usize = 8;
 
@@ -107,14 +107,16 @@ impl Crc16 {
         crc ^ self.final_xor
     }
 
-    /// The CRC of all of these bytes.
+    /// The register after all of these bytes.
     #[must_use]
-    pub fn of(&self, bytes: &[u8]) -> u16 {
+    pub fn forwards_all(&self, register: u16, bytes: &[u8]) -> u16 {
         let [t0, t1, t2, t3, t4, t5, t6, t7] = &self.tables;
-        let mut register = self.start;
-        let mut rest = bytes;
-        while let Some((&[a, b, c, d, e, f, g, h], after)) = rest.split_first_chunk::<STRIDE>() {
-            rest = after;
+        let mut register = register;
+        let mut chunks = bytes.chunks_exact(STRIDE);
+        for chunk in &mut chunks {
+            let &[a, b, c, d, e, f, g, h] = chunk else {
+                continue;
+            };
             let [low, high] = register.to_le_bytes();
             register = entry(t7, a ^ low)
                 ^ entry(t6, b ^ high)
@@ -125,10 +127,13 @@ impl Crc16 {
                 ^ entry(t1, g)
                 ^ entry(t0, h);
         }
-        self.finished(
-            rest.iter()
-                .fold(register, |register, &byte| self.forwards(register, byte)),
-        )
+        (chunks.remainder().iter()).fold(register, |register, &byte| self.forwards(register, byte))
+    }
+
+    /// The CRC of all of these bytes.
+    #[must_use]
+    pub fn of(&self, bytes: &[u8]) -> u16 {
+        self.finished(self.forwards_all(self.start, bytes))
     }
 
     #[inline]

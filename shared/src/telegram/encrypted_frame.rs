@@ -17,6 +17,9 @@
 
 use super::assembler::MAX_TELEGRAM_BYTES;
 
+/// What a frame begins with.
+pub const FIRST_BYTE: u8 = 0xDB;
+
 /// Length of the part that says that a frame begins here, in bytes: up to the security control.
 pub const HEAD_BYTES: usize = 14;
 
@@ -26,7 +29,24 @@ pub const FRAME_BYTES: std::ops::RangeInclusive<usize> = 13 + 18..=MAX_TELEGRAM_
 /// The whole frame's length, where `bytes` begin with a whole head.
 #[must_use]
 pub fn frame_bytes(bytes: &[u8]) -> Option<usize> {
-    let &[0xDB, 0x08, _, _, _, _, _, _, _, _, 0x82, high, low, 0x30, ..] = bytes else {
+    let &[
+        FIRST_BYTE,
+        0x08,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        0x82,
+        high,
+        low,
+        0x30,
+        ..,
+    ] = bytes
+    else {
         return None;
     };
     let length = 13 + usize::from(u16::from_be_bytes([high, low]));
@@ -38,7 +58,7 @@ pub fn frame_bytes(bytes: &[u8]) -> Option<usize> {
 pub fn may_become_head(bytes: &[u8]) -> bool {
     let fits = |at: usize, expected: u8| bytes.get(at).is_none_or(|&byte| byte == expected);
     !bytes.is_empty()
-        && fits(0, 0xDB)
+        && fits(0, FIRST_BYTE)
         && fits(1, 0x08)
         && fits(10, 0x82)
         && fits(13, 0x30)

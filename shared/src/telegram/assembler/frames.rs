@@ -26,7 +26,7 @@ impl Assembler {
         let last = bytes.last().copied().unwrap_or_default();
         if self.buffer.is_empty() {
             self.previous = b'\n';
-            if matches!(last, 0xDB | b'/' | seven_bit::START) {
+            if matches!(last, encrypted_frame::FIRST_BYTE | b'/' | seven_bit::START) {
                 self.buffer.push(last);
                 self.stretches.look_again_at_last_byte();
             }
