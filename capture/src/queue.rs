@@ -29,6 +29,7 @@
 //! | killed while registering | (the cursor is durable in the database, then synced in the mark, then answered): the consumer was not answered yet, and asks again |
 //! | killed while rebuilding | see `rebuild` |
 
+mod bell;
 pub mod block;
 pub mod buffer;
 mod consumers;
@@ -55,6 +56,7 @@ use std::sync::{Arc, PoisonError};
 use shared::record::{INTERVAL_SILENCE_MS, Record};
 use shared::wire::Imported;
 
+pub use bell::Bell;
 pub use error::{AppendError, ConsumerError, FlushError, OpenError};
 pub use outcome::{Arrival, Flushed, Maintained, OpenReport, QueueOptions, QueueStatus, current_boot_id};
 pub use reader::{Batch, ReadError, Reader};
@@ -319,7 +321,7 @@ impl Queue {
             view.is_changing = false;
             view.last_arrival = self.last_arrival;
         }
-        self.shared.grown.notify_all();
+        self.shared.announce();
         marked.map_err(|source| FlushError::Mark {
             path: self.layout.mark(),
             source,
@@ -418,7 +420,7 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         self.shared.view().is_closed = true;
-        self.shared.grown.notify_all();
+        self.shared.announce();
         self.close_store();
     }
 }

@@ -131,3 +131,33 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     }
     files
 }
+
+#[test]
+fn memory_is_measured_with_the_settings_that_images_and_services_make() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let measured = read("tests/bench");
+    let settings: Vec<&str> = measured
+        .lines()
+        .find_map(|line| line.strip_prefix("export MALLOC_"))
+        .map(|first| {
+            first
+                .split(" ")
+                .map(|setting| setting.trim_start_matches("MALLOC_"))
+                .collect()
+        })
+        .unwrap();
+    assert_eq!(settings.len(), 2, "{settings:?}");
+    for place in [
+        "Dockerfile.capture",
+        "Dockerfile.publisher",
+        "config/systemd/smartmeter-capture.service",
+        "config/systemd/smartmeter-publisher.service",
+    ] {
+        for setting in &settings {
+            assert!(
+                read(place).contains(&format!("MALLOC_{setting}")),
+                "{place}: {setting}"
+            );
+        }
+    }
+}

@@ -118,6 +118,6 @@ impl Run {
 
     fn is_worth_it(&self) -> bool {
         self.blocks.len() > 1
-            && (self.raw_bytes >= TARGET_RAW_BYTES * 3 / 4 || self.records >= MAX_RECORDS * 3 / 4)
+            && (self.raw_bytes >= TARGET_RAW_BYTES / 16 * 15 || self.records >= MAX_RECORDS / 16 * 15)
     }
 }

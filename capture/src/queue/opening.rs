@@ -12,6 +12,7 @@ use std::{fs, io};
 
 use shared::wire::Loss;
 
+use super::bell::Bells;
 use super::block::{BlockWriter, COMPRESSION_LEVEL};
 use super::buffer::Buffer;
 use super::index::{Entry, Index, Place};
@@ -75,6 +76,7 @@ impl Queue {
                 identity: String::from_utf8_lossy(&identity).into_owned(),
                 view: Mutex::default(),
                 grown: Condvar::new(),
+                bells: Bells::default(),
                 store: RwLock::new(None),
             }),
             losses: Losses::open(&layout.losses()),

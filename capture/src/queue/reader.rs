@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use shared::record::{INTERVAL_SILENCE_MS, Record};
 use thiserror::Error;
 
+use super::bell::{Bell, Bells};
 use super::block;
 use super::index::{Entry, Index};
 use super::store::{Store, StoreError, StoreErrorKind};
@@ -20,6 +21,8 @@ pub(super) struct Shared {
     pub(super) view: Mutex<View>,
     /// Signalled when the head rises and when the queue closes.
     pub(super) grown: Condvar,
+    /// Rung at the same moments.
+    pub(super) bells: Bells,
     /// None while the queue is out of order. Taken exclusively only to close or replace it.
     pub(super) store: RwLock<Option<Store>>,
 }
@@ -74,6 +77,12 @@ impl LastArrival {
 impl Shared {
     pub(super) fn view(&self) -> MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever waits for the head to rise or the queue to close.
+    pub(super) fn announce(&self) {
+        self.grown.notify_all();
+        self.bells.ring();
     }
 }
 
@@ -217,6 +226,20 @@ impl Reader {
             }
             self.pause();
         }
+    }
+
+    /// A file to poll that tells when the head has risen or the queue is closed: for who waits for something else
+    /// as well.
+    ///
+    /// # Errors
+    /// Where the system has no more files for this process.
+    pub fn bell(&self) -> std::io::Result<Bell> {
+        self.shared.bells.hang()
+    }
+
+    /// Whether the queue is closed, so that its head will not rise again.
+    pub fn is_closed(&self) -> bool {
+        self.shared.view().is_closed
     }
 
     /// Waits until the head is beyond `sequence`, the time is over or the queue is closed; true in the

@@ -25,7 +25,7 @@ use thiserror::Error;
 use super::Limits;
 use crate::clock;
 use crate::keeper::Message;
-use crate::queue::{ReadError, Reader};
+use crate::queue::{Bell, ReadError, Reader};
 
 /// Largest sum of the telegrams' bytes in one reply, whatever the client asks for.
 const MAX_READ_BYTES: usize = 256 * 1024;
@@ -36,9 +36,6 @@ const RECORD_OVERHEAD_BYTES: usize = 36;
 
 /// Longest wait for a record, whatever the client asks for.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-
-/// How long a client that has gone can go unnoticed while its session waits for a record.
-const LOOK_ROUND: Duration = Duration::from_millis(100);
 
 /// How long an open waits for a session of the same consumer to end: a publisher that was killed and
 /// started again is not turned away.
@@ -78,6 +75,7 @@ pub struct Session {
     keeper: SyncSender<Message>,
     limits: Limits,
     consumer: Option<String>,
+    bell: Option<Bell>,
 }
 
 impl Session {
@@ -89,6 +87,7 @@ impl Session {
             keeper,
             limits,
             consumer: None,
+            bell: None,
         }
     }
 
@@ -256,7 +255,15 @@ impl Session {
     ) -> Result<Reply, Ended> {
         let until = Instant::now() + wait;
         let from = from.max(1);
+        // One bell for as long as the session lasts.
+        if self.bell.is_none() && !wait.is_zero() {
+            self.bell = Some(self.reader.bell()?);
+        }
         loop {
+            // Before looking: what comes while it is looked rings again.
+            if let Some(bell) = &self.bell {
+                bell.silence();
+            }
             match self.reader.read(from, max_bytes.min(MAX_READ_BYTES)) {
                 Ok(batch) if !batch.records.is_empty() => {
                     return Ok(Reply::Records {
@@ -266,18 +273,17 @@ impl Session {
                 }
                 Ok(batch) => {
                     let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
+                    let Some(bell) = self.bell.as_ref().filter(|_| !left.is_zero()) else {
                         let silence_ms = self.reader.silence_ms(clock::uptime_us());
                         return Ok(Reply::Idle {
                             head: batch.head,
                             silence_ms,
                         });
+                    };
+                    if self.reader.is_closed() {
+                        return Err(Ended::Stopping);
                     }
-                    self.reader
-                        .wait_beyond(batch.head.max(from - 1), left.min(LOOK_ROUND));
-                    if is_gone(stream) {
-                        return Err(Ended::Gone);
-                    }
+                    wait_for(bell, stream, left)?;
                 }
                 Err(error) => return Ok(refused_read(&error)),
             }
@@ -310,12 +316,21 @@ fn fitting(mut records: Vec<Record>) -> Vec<Record> {
     records
 }
 
-/// Whether the client has closed its end.
-fn is_gone(stream: &UnixStream) -> bool {
-    let mut files = [PollFd::new(stream, PollFlags::RDHUP)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    matches!(rustix::event::poll(&mut files, Some(&now)), Ok(count) if count > 0)
+/// Waits until the bell rings, at most this long. A client that goes away meanwhile ends it.
+fn wait_for(bell: &Bell, stream: &UnixStream, longest: Duration) -> Result<(), Ended> {
+    let mut files = [
+        PollFd::new(stream, PollFlags::RDHUP),
+        PollFd::new(bell, PollFlags::IN),
+    ];
+    let timeout = Timespec::try_from(longest).ok();
+    match rustix::event::poll(&mut files, timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(std::io::Error::from(error).into()),
+    }
+    let [client, _] = files;
+    if client.revents().is_empty() {
+        Ok(())
+    } else {
+        Err(Ended::Gone)
+    }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use capture::queue::mark::{MAX_CONSUMER_NAME_BYTES, MAX_CONSUMERS};
-use capture::queue::{AppendError, Arrival, ConsumerError, MAX_TELEGRAM_BYTES, OpenError, Queue};
+use capture::queue::{AppendError, Arrival, Bell, ConsumerError, MAX_TELEGRAM_BYTES, OpenError, Queue};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use shared::record::INTERVAL_SILENCE_MS;
 use shared::wire::{Imported, Start};
 
@@ -113,6 +114,28 @@ fn a_reader_waits_for_the_head_and_stops_when_the_queue_closes() {
     fill(&mut queue, 1);
     drop(queue);
     assert_eq!(waiting.join().unwrap(), (true, false));
+}
+
+#[test]
+fn a_bell_rings_when_the_head_rises_and_when_the_queue_closes() {
+    let folder = scratch();
+    let (mut queue, _) = Queue::open(&options(folder.path())).unwrap();
+    let reader = queue.reader();
+    let bell = reader.bell().unwrap();
+    assert!(!is_ringing(&bell));
+    fill(&mut queue, 1);
+    assert!(is_ringing(&bell));
+    bell.silence();
+    assert!(!is_ringing(&bell));
+    assert!(!reader.is_closed());
+    drop(queue);
+    assert!(is_ringing(&bell));
+    assert!(reader.is_closed());
+}
+
+fn is_ringing(bell: &Bell) -> bool {
+    let mut files = [PollFd::new(bell, PollFlags::IN)];
+    rustix::event::poll(&mut files, Some(&Timespec::default())).unwrap() == 1
 }
 
 #[test]
