@@ -84,22 +84,26 @@ impl<'b> ObjectWriter<'b> {
 
 /// A JSON string.
 pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
+    let text = text.as_bytes();
     out.push(b'"');
-    let mut rest = text.as_bytes();
-    // In one go up to the next character that must be escaped, which is nearly always the end.
-    while let Some(at) = rest
-        .iter()
-        .position(|&byte| matches!(byte, 0..0x20 | b'"' | b'\\'))
-    {
-        let (plain, escaped) = rest.split_at(at);
-        out.extend_from_slice(plain);
-        if let Some((&byte, after)) = escaped.split_first() {
-            push_escaped(out, byte);
-            rest = after;
+    // Nothing is to be escaped in nearly all, and looking at all of the bytes without stopping takes a fifth of
+    // the instructions.
+    if text.iter().fold(false, |found, &byte| found | is_escaped(byte)) {
+        for &byte in text {
+            if is_escaped(byte) {
+                push_escaped(out, byte);
+            } else {
+                out.push(byte);
+            }
         }
+    } else {
+        out.extend_from_slice(text);
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+fn is_escaped(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
 fn push_escaped(out: &mut Vec<u8>, byte: u8) {

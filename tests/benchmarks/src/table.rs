@@ -238,6 +238,12 @@ fn publisher(table: &mut Table<'_>) {
         &[("bare_local_each_s", "bare rumqttc")],
         None,
     );
+    table.share(
+        "the same as a share of the bare loop's rate, an array a second",
+        "bare_local_each_s",
+        "backlog_local_each_s",
+        70.0,
+    );
     let each = [("backlog_capture_cpu_us", "capture")];
     table.row(
         "CPU a telegram of backlog, publisher",
