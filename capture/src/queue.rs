@@ -56,7 +56,6 @@ use std::sync::{Arc, PoisonError};
 use shared::record::{INTERVAL_SILENCE_MS, Record};
 use shared::wire::Imported;
 
-pub use bell::Bell;
 pub use error::{AppendError, ConsumerError, FlushError, OpenError};
 pub use outcome::{Arrival, Flushed, Maintained, OpenReport, QueueOptions, QueueStatus, current_boot_id};
 pub use reader::{Batch, ReadError, Reader};

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shared::config::OnTrouble;
-use shared::record::Record;
+use shared::record::{INTERVAL_SILENCE_MS, Record};
 use shared::wire::PublisherReport;
 
 use crate::aggregate::{self, Aggregator, Output, Taken};
@@ -35,6 +35,8 @@ pub(crate) use words::grouped;
 
 /// With messages outstanding a read waits this long at most, so that their commit does not wait.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
+/// The longest wait before it is known that all that waited has been read.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// At least this often capture hears how the publisher does; a session that broke shows by it.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// At most this often, however much changes.
@@ -138,6 +140,8 @@ struct Meter {
     is_online: Option<bool>,
     /// Whether the newest record was read before it was asked for: then a record that comes is news.
     is_live: bool,
+    /// How long it was silent, and when that was told.
+    silence: (Duration, Duration),
     /// Since when capture has not been there to ask.
     unknown_since: Option<Duration>,
 }
@@ -297,6 +301,7 @@ impl Flow {
                 queue.head = head;
                 queue.fetched = records.last().map_or(queue.fetched, |record| record.sequence);
                 self.records.extend(records);
+                self.meter.silence = (Duration::ZERO, self.now.elapsed);
                 if self.meter.is_live {
                     self.meter_is(true, orders);
                 }
@@ -474,11 +479,10 @@ impl Flow {
     }
 
     fn meter_silence(&mut self, silence_ms: u64, orders: &mut Vec<Order>) {
+        let silence = Duration::from_millis(silence_ms);
         self.meter.unknown_since = None;
-        self.meter_is(
-            Duration::from_millis(silence_ms) < self.settings.meter_timeout,
-            orders,
-        );
+        self.meter.silence = (silence, self.now.elapsed);
+        self.meter_is(silence < self.settings.meter_timeout, orders);
     }
 
     fn meter_is(&mut self, is_online: bool, orders: &mut Vec<Order>) {
@@ -696,7 +700,7 @@ impl Flow {
         }
         self.is_reading = true;
         let wait = if self.delivery.is_quiet() {
-            LONGEST_WAIT
+            self.longest_wait()
         } else {
             SHORT_WAIT
         };
@@ -705,6 +709,26 @@ impl Flow {
             from: queue.fetched + 1,
             wait,
         }));
+    }
+
+    /// How long a read may wait where nothing else is to be done: no longer than to where the silence means
+    /// something.
+    fn longest_wait(&self) -> Duration {
+        // That nothing is waiting any more is told by a read that finds nothing, also while a telegram comes every
+        // second.
+        if !self.meter.is_live {
+            return FIRST_WAIT;
+        }
+        let (silence, told_at) = self.meter.silence;
+        let silence = silence + self.now.elapsed.saturating_sub(told_at);
+        [
+            Duration::from_millis(INTERVAL_SILENCE_MS + 1),
+            self.settings.meter_timeout,
+        ]
+        .into_iter()
+        .filter_map(|end| end.checked_sub(silence))
+        .fold(LONGEST_WAIT, Duration::min)
+        .max(SHORT_WAIT)
     }
 
     fn ask_for_the_head(&self, orders: &mut Vec<Order>) {

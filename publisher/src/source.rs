@@ -5,22 +5,25 @@
 //!
 //! * It reads only on command, one batch at a time, so whoever gives the commands bounds the memory.
 //! * Commands name the session they are for; those for a former one are dropped.
+//! * A command never waits for a record: it ends the wait of the read that is under way.
 //! * It never gives up: without a session it tries again with back-off, and says each time why.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use shared::backoff::Backoff;
+use shared::bell::Bell;
 use shared::record::Record;
 use shared::wire::client::{Batch, Client, ClientError};
 use shared::wire::{PublisherReport, Refusal, Start};
 
 /// Bound on the telegrams' bytes in one batch.
 pub const BATCH_BYTES: u32 = 128 * 1024;
-/// Longest wait of a read for a first record: also how long a commit may have to wait for it.
-pub const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// Longest wait of a read for a first record. A command ends it.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_DELAY: Duration = Duration::from_millis(200);
@@ -128,6 +131,8 @@ pub struct Opened {
 #[derive(Debug)]
 pub struct Source {
     commands: SyncSender<SourceCommand>,
+    /// Rings with every command.
+    bell: Arc<Bell>,
 }
 
 /// The thread has ended, or does not take commands any longer.
@@ -139,22 +144,25 @@ impl Source {
     /// Starts the thread. `report` is called on it for every event, and may block to slow it down.
     ///
     /// # Errors
-    /// Where the system gives no thread.
+    /// Where the system gives no thread, or no file.
     pub fn start(
         settings: SourceSettings,
         report: impl FnMut(SourceEvent) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (commands, received) = sync_channel(COMMANDS);
+        let bell = Arc::new(Bell::new()?);
+        let rung = Arc::clone(&bell);
         thread::Builder::new().name("source".to_owned()).spawn(move || {
             Keeper {
                 settings,
                 report,
                 commands: received,
+                bell: rung,
                 session: 0,
             }
             .run();
         })?;
-        Ok(Self { commands })
+        Ok(Self { commands, bell })
     }
 
     /// Hands a command over without waiting.
@@ -164,7 +172,9 @@ impl Source {
     pub fn tell(&self, command: SourceCommand) -> Result<(), Stuck> {
         self.commands.try_send(command).map_err(|error| match error {
             TrySendError::Full(_) | TrySendError::Disconnected(_) => Stuck,
-        })
+        })?;
+        self.bell.ring();
+        Ok(())
     }
 }
 
@@ -185,6 +195,7 @@ struct Keeper<R> {
     settings: SourceSettings,
     report: R,
     commands: Receiver<SourceCommand>,
+    bell: Arc<Bell>,
     session: u64,
 }
 
@@ -258,7 +269,9 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
     fn serve(&mut self, mut client: Client) -> Ended {
         let mut outstanding = Outstanding::default();
         loop {
-            let mut command = if outstanding.is_empty() {
+            // Before looking: what is told from here on rings again.
+            self.bell.silence();
+            let mut command = if outstanding.is_empty() && !client.is_asked() {
                 match self.commands.recv() {
                     Ok(command) => Some(command),
                     Err(_) => return Ended::Finished,
@@ -298,11 +311,13 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
             }
         }
         if let Some((from, wait)) = outstanding.read.take() {
-            let event = match client.read(from, BATCH_BYTES, wait.min(LONGEST_WAIT))? {
+            client.ask(from, BATCH_BYTES, wait.min(LONGEST_WAIT))?;
+        }
+        if let Some(batch) = client.answer(&self.bell)? {
+            (self.report)(match batch {
                 Batch::Records { records, head } => SourceEvent::Records { records, head },
                 Batch::Idle { head, silence_ms } => SourceEvent::Idle { head, silence_ms },
-            };
-            (self.report)(event);
+            });
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! connects to the Unix socket that capture serves.
 
 pub mod backoff;
+pub mod bell;
 pub mod check;
 pub mod config;
 pub mod dsmr;

@@ -6,10 +6,11 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use shared::bell::Bell;
 use shared::record::{INTERVAL_SILENCE_MS, Record};
 use thiserror::Error;
 
-use super::bell::{Bell, Bells};
+use super::bell::Bells;
 use super::block;
 use super::index::{Entry, Index};
 use super::store::{Store, StoreError, StoreErrorKind};
@@ -228,12 +229,11 @@ impl Reader {
         }
     }
 
-    /// A file to poll that tells when the head has risen or the queue is closed: for who waits for something else
-    /// as well.
+    /// Rings when the head has risen and when the queue is closed: for who waits for something else as well.
     ///
     /// # Errors
     /// Where the system has no more files for this process.
-    pub fn bell(&self) -> std::io::Result<Bell> {
+    pub fn bell(&self) -> std::io::Result<Arc<Bell>> {
         self.shared.bells.hang()
     }
 

@@ -11,11 +11,13 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use shared::bell::Bell;
 use shared::record::Record;
 use shared::wire::codec::{self, CodecError, HELLO_BYTES};
 use shared::wire::deadline::Deadline;
@@ -25,7 +27,7 @@ use thiserror::Error;
 use super::Limits;
 use crate::clock;
 use crate::keeper::Message;
-use crate::queue::{Bell, ReadError, Reader};
+use crate::queue::{ReadError, Reader};
 
 /// Largest sum of the telegrams' bytes in one reply, whatever the client asks for.
 const MAX_READ_BYTES: usize = 256 * 1024;
@@ -75,7 +77,7 @@ pub struct Session {
     keeper: SyncSender<Message>,
     limits: Limits,
     consumer: Option<String>,
-    bell: Option<Bell>,
+    bell: Option<Arc<Bell>>,
 }
 
 impl Session {
@@ -259,6 +261,7 @@ impl Session {
         if self.bell.is_none() && !wait.is_zero() {
             self.bell = Some(self.reader.bell()?);
         }
+        let mut is_asked = false;
         loop {
             // Before looking: what comes while it is looked rings again.
             if let Some(bell) = &self.bell {
@@ -273,7 +276,8 @@ impl Session {
                 }
                 Ok(batch) => {
                     let left = until.saturating_duration_since(Instant::now());
-                    let Some(bell) = self.bell.as_ref().filter(|_| !left.is_zero()) else {
+                    let bell = self.bell.as_ref().filter(|_| !left.is_zero() && !is_asked);
+                    let Some(bell) = bell else {
                         let silence_ms = self.reader.silence_ms(clock::uptime_us());
                         return Ok(Reply::Idle {
                             head: batch.head,
@@ -283,7 +287,7 @@ impl Session {
                     if self.reader.is_closed() {
                         return Err(Ended::Stopping);
                     }
-                    wait_for(bell, stream, left)?;
+                    is_asked = wait_for(bell, stream, left)?;
                 }
                 Err(error) => return Ok(refused_read(&error)),
             }
@@ -316,21 +320,23 @@ fn fitting(mut records: Vec<Record>) -> Vec<Record> {
     records
 }
 
-/// Waits until the bell rings, at most this long. A client that goes away meanwhile ends it.
-fn wait_for(bell: &Bell, stream: &UnixStream, longest: Duration) -> Result<(), Ended> {
+/// Waits until the bell rings, at most this long; true where the client asks for something else meanwhile. One
+/// that goes away ends it.
+fn wait_for(bell: &Bell, stream: &UnixStream, longest: Duration) -> Result<bool, Ended> {
     let mut files = [
-        PollFd::new(stream, PollFlags::RDHUP),
+        PollFd::new(stream, PollFlags::IN | PollFlags::RDHUP),
         PollFd::new(bell, PollFlags::IN),
     ];
     let timeout = Timespec::try_from(longest).ok();
     match rustix::event::poll(&mut files, timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => {}
+        Ok(_) => {}
+        Err(Errno::INTR) => return Ok(false),
         Err(error) => return Err(std::io::Error::from(error).into()),
     }
     let [client, _] = files;
-    if client.revents().is_empty() {
-        Ok(())
-    } else {
-        Err(Ended::Gone)
+    match client.revents() {
+        events if events.is_empty() => Ok(false),
+        PollFlags::IN => Ok(true),
+        _ => Err(Ended::Gone),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use shared::bell::Bell;
 use shared::wire::client::{Append, Batch, Client, ClientError};
 use shared::wire::{Imported, PROTOCOL_VERSION, PublisherReport, Refusal, Reply, Request, Start, codec};
 
@@ -231,6 +232,34 @@ fn a_read_waits_for_a_telegram_and_says_how_long_it_has_been_silent() {
         Batch::Idle { head: 1, silence_ms } => assert!((300..20_000).contains(&silence_ms), "{silence_ms}"),
         other => panic!("{other:?}"),
     }
+    bench.stop();
+}
+
+#[test]
+fn another_request_ends_the_wait_of_a_read_and_both_are_answered_in_order() {
+    let bench = Bench::new(quick());
+    let mut client = bench.client();
+    let (bell, began) = (Bell::new().unwrap(), Instant::now());
+    let wait = Duration::from_secs(60);
+    client.ask(1, u32::MAX, wait).unwrap();
+    assert!(client.status().is_ok());
+    assert!(matches!(
+        client.answer(&bell).unwrap(),
+        Some(Batch::Idle { head: 0, .. })
+    ));
+    assert!(!client.is_asked());
+    // A bell ends the client's wait alone.
+    client.ask(1, u32::MAX, wait).unwrap();
+    bell.ring();
+    assert_eq!(client.answer(&bell).unwrap(), None);
+    assert!(client.is_asked());
+    bell.silence();
+    bench.arrive(1);
+    assert!(matches!(
+        client.answer(&bell).unwrap(),
+        Some(Batch::Records { head: 1, .. })
+    ));
+    assert!(began.elapsed() < wait / 2, "{:?}", began.elapsed());
     bench.stop();
 }
 

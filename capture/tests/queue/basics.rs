@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use capture::queue::mark::{MAX_CONSUMER_NAME_BYTES, MAX_CONSUMERS};
-use capture::queue::{AppendError, Arrival, Bell, ConsumerError, MAX_TELEGRAM_BYTES, OpenError, Queue};
+use capture::queue::{AppendError, Arrival, ConsumerError, MAX_TELEGRAM_BYTES, OpenError, Queue};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use shared::bell::Bell;
 use shared::record::INTERVAL_SILENCE_MS;
 use shared::wire::{Imported, Start};
 

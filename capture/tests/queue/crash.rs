@@ -29,7 +29,7 @@ struct Moment {
 fn a_crash_between_any_two_steps_loses_nothing_visible_and_gives_no_sequence_twice() {
     let folder = scratch();
     let settings = QueueOptions {
-        retention: Some(std::time::Duration::from_secs(900)),
+        retention: Some(std::time::Duration::from_secs(1_200)),
         ..options(folder.path())
     };
     let (mut queue, _) = Queue::open(&settings).unwrap();

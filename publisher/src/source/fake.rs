@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use shared::record::Record;
 use shared::wire::codec;
 use shared::wire::{PublisherReport, Refusal, Reply, Request};
@@ -115,12 +116,12 @@ fn session(mut stream: UnixStream, held: &Mutex<Held>) {
     let mut body = Vec::new();
     while let Ok(true) = codec::read_frame(&mut stream, &mut body) {
         let request: Request = codec::decode(&body).expect("a request");
-        let reply = answer(request, held);
+        let reply = answer(request, held, &stream);
         send(&mut stream, &reply);
     }
 }
 
-fn answer(request: Request, held: &Mutex<Held>) -> Reply {
+fn answer(request: Request, held: &Mutex<Held>, stream: &UnixStream) -> Reply {
     let head = |held: &Held| held.records.last().map_or(0, |last| last.sequence);
     match request {
         Request::Open { .. } => {
@@ -160,7 +161,7 @@ fn answer(request: Request, held: &Mutex<Held>) -> Reply {
                 if !records.is_empty() {
                     return Reply::Records { records, head };
                 }
-                if Instant::now() >= deadline {
+                if Instant::now() >= deadline || is_asked(stream) {
                     return Reply::Idle {
                         head,
                         silence_ms: held.silence_ms,
@@ -182,6 +183,12 @@ fn answer(request: Request, held: &Mutex<Held>) -> Reply {
         }
         other => panic!("the publisher does not ask for {other:?}"),
     }
+}
+
+/// Whether the next request is there already.
+fn is_asked(stream: &UnixStream) -> bool {
+    let mut files = [PollFd::new(stream, PollFlags::IN)];
+    matches!(rustix::event::poll(&mut files, Some(&Timespec::default())), Ok(1))
 }
 
 fn send(stream: &mut UnixStream, reply: &Reply) {

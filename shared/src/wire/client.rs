@@ -1,5 +1,6 @@
 //! A session with capture, seen from the client's side: connect, then one request at a time, each
-//! answered before the next is sent.
+//! answered before the next is sent. [`Client::ask`] alone leaves its answer for later, so that its wait can be
+//! cut short by another request.
 //!
 //! Every call returns within the time given to [`Client::connect`], and [`Client::read`] within that and
 //! its own wait. After an error that is not a refusal the session is over ([`ClientError::is_refused`]
@@ -8,8 +9,9 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use serde::Serialize;
@@ -20,6 +22,7 @@ use super::deadline::Deadline;
 use super::{
     Digest, Imported, ImportedFile, PROTOCOL_VERSION, PublisherReport, Refusal, Reply, Request, Start, Status,
 };
+use crate::bell::Bell;
 use crate::record::Record;
 
 /// Why there is no session with capture, or a request was not carried out.
@@ -172,7 +175,19 @@ pub struct Client {
     queue: String,
     version: String,
     buffer: Vec<u8>,
+    asked: Asked,
     is_over: bool,
+}
+
+/// What has become of the last [`Client::ask`].
+#[derive(Debug)]
+enum Asked {
+    /// Its answer has been taken, or there was none.
+    Nothing,
+    /// It is still to be answered, by this moment.
+    Until(Instant),
+    /// This was answered, and is still to be taken.
+    Answered(Reply),
 }
 
 impl Client {
@@ -192,6 +207,7 @@ impl Client {
             queue: String::new(),
             version: String::new(),
             buffer: Vec::new(),
+            asked: Asked::Nothing,
             is_over: false,
         };
         client.buffer.extend_from_slice(&codec::hello(PROTOCOL_VERSION));
@@ -248,12 +264,83 @@ impl Client {
                 max_bytes,
                 wait_ms,
             },
-            "reading records",
+            READING,
             wait,
         )? {
             Reply::Records { records, head } => Ok(Batch::Records { records, head }),
             Reply::Idle { head, silence_ms } => Ok(Batch::Idle { head, silence_ms }),
             other => Err(self.unexpected("a read", &other)),
+        }
+    }
+
+    /// Asks for records as [`Client::read`] does, and leaves the answer to [`Client::answer`]. Any other request
+    /// before that ends capture's wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::read`]'s.
+    pub fn ask(&mut self, from: u64, max_bytes: u32, wait: Duration) -> Result<(), ClientError> {
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        self.encode(&Request::Read {
+            from,
+            max_bytes,
+            wait_ms,
+        })?;
+        self.begin(READING)?;
+        let limit = self.timeout + wait;
+        let written = Deadline::new(&self.stream, limit).write_all(&self.buffer);
+        written.map_err(|source| self.broken(READING, source))?;
+        self.asked = Asked::Until(Instant::now() + limit);
+        self.is_over = false;
+        Ok(())
+    }
+
+    /// Whether an answer to [`Client::ask`] is still to be taken.
+    pub fn is_asked(&self) -> bool {
+        !matches!(self.asked, Asked::Nothing)
+    }
+
+    /// The answer to [`Client::ask`]; none where the bell rings before it is there, or nothing was asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::read`]'s.
+    pub fn answer(&mut self, bell: &Bell) -> Result<Option<Batch>, ClientError> {
+        if let Asked::Until(end) = self.asked {
+            if !self.is_answered_before(bell, end)? {
+                return Ok(None);
+            }
+            self.begin(READING)?;
+            let left = end.saturating_duration_since(Instant::now());
+            self.asked = Asked::Answered(self.read_reply(READING, left, None)?);
+        }
+        match std::mem::replace(&mut self.asked, Asked::Nothing) {
+            Asked::Answered(Reply::Records { records, head }) => Ok(Some(Batch::Records { records, head })),
+            Asked::Answered(Reply::Idle { head, silence_ms }) => Ok(Some(Batch::Idle { head, silence_ms })),
+            Asked::Answered(Reply::Refused { refusal, message }) => {
+                Err(ClientError::Refused { refusal, message })
+            }
+            Asked::Answered(other) => Err(self.unexpected("a read", &other)),
+            Asked::Nothing | Asked::Until(_) => Ok(None),
+        }
+    }
+
+    /// Whether capture sends something before the bell rings. At the end it counts as sending, so that reading
+    /// says what is wrong.
+    fn is_answered_before(&mut self, bell: &Bell, end: Instant) -> Result<bool, ClientError> {
+        let mut files = [
+            PollFd::new(&self.stream, PollFlags::IN | PollFlags::RDHUP),
+            PollFd::new(bell, PollFlags::IN),
+        ];
+        let left = end.saturating_duration_since(Instant::now());
+        match rustix::event::poll(&mut files, Timespec::try_from(left).ok().as_ref()) {
+            Ok(0) => Ok(true),
+            Ok(_) => {
+                let [capture, _] = files;
+                Ok(!capture.revents().is_empty())
+            }
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(self.broken(READING, error.into())),
         }
     }
 
@@ -367,54 +454,76 @@ impl Client {
         action: &'static str,
         wait: Duration,
     ) -> Result<Reply, ClientError> {
-        let mut frame = std::mem::take(&mut self.buffer);
-        let encoded = codec::encode(request, &mut frame);
-        self.buffer = frame;
-        if let Err(error) = encoded {
-            // Nothing was sent: the session is as it was.
-            return Err(ClientError::Refused {
-                refusal: Refusal::Invalid,
-                message: error.to_string(),
-            });
-        }
+        self.encode(request)?;
         match self.exchange(action, wait)? {
             Reply::Refused { refusal, message } => Err(ClientError::Refused { refusal, message }),
             reply => Ok(reply),
         }
     }
 
+    /// Puts a request into the buffer.
+    fn encode<M: Serialize>(&mut self, request: &M) -> Result<(), ClientError> {
+        let mut frame = std::mem::take(&mut self.buffer);
+        let encoded = codec::encode(request, &mut frame);
+        self.buffer = frame;
+        // Nothing was sent: the session is as it was.
+        encoded.map_err(|error| ClientError::Refused {
+            refusal: Refusal::Invalid,
+            message: error.to_string(),
+        })
+    }
+
     /// Sends the buffer and reads one reply, all within the client's time and `wait`.
     fn exchange(&mut self, action: &'static str, wait: Duration) -> Result<Reply, ClientError> {
+        self.begin(action)?;
+        let limit = self.timeout + wait;
+        let started = Instant::now();
+        // A refused hello may arrive although writing failed, so reading is tried all the same.
+        let written = Deadline::new(&self.stream, limit).write_all(&self.buffer);
+        // What was asked before is answered before.
+        if let Asked::Until(_) = self.asked {
+            self.asked = Asked::Answered(self.read_reply(READING, limit, None)?);
+            self.is_over = true;
+        }
+        let left = limit.saturating_sub(started.elapsed());
+        self.read_reply(action, left, written.err())
+    }
+
+    /// Whatever goes wrong before [`Client::read_reply`] leaves the session out of step, and ends it.
+    fn begin(&mut self, action: &'static str) -> Result<(), ClientError> {
         if self.is_over {
             let source = std::io::Error::new(std::io::ErrorKind::NotConnected, "it had ended before");
-            return Err(ClientError::Broken {
-                path: self.path.clone(),
-                action,
-                source,
-            });
+            return Err(self.broken(action, source));
         }
-        // Cleared at the end: whatever goes wrong in between leaves the session out of step.
         self.is_over = true;
-        // A refused hello may arrive although writing failed, so reading is tried all the same.
-        let mut stream = Deadline::new(&self.stream, self.timeout + wait);
-        let written = stream.write_all(&self.buffer);
-        match codec::read_frame(&mut stream, &mut self.buffer) {
+        Ok(())
+    }
+
+    /// Reads one reply. `not_written` is why the request may not have arrived.
+    fn read_reply(
+        &mut self,
+        action: &'static str,
+        limit: Duration,
+        not_written: Option<std::io::Error>,
+    ) -> Result<Reply, ClientError> {
+        match codec::read_frame(&mut Deadline::new(&self.stream, limit), &mut self.buffer) {
             Ok(true) => {}
             Ok(false) => {
-                let source = written.err().unwrap_or_else(|| {
+                let source = not_written.unwrap_or_else(|| {
                     std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "capture ended it")
                 });
-                return Err(ClientError::Broken {
-                    path: self.path.clone(),
-                    action,
-                    source,
-                });
+                return Err(self.broken(action, source));
             }
             Err(error) => return Err(self.codec_error(error, action)),
         }
         let reply = codec::decode(&self.buffer).map_err(|error| self.codec_error(error, action))?;
         self.is_over = false;
         Ok(reply)
+    }
+
+    fn broken(&self, action: &'static str, source: std::io::Error) -> ClientError {
+        let path = self.path.clone();
+        ClientError::Broken { path, action, source }
     }
 
     fn codec_error(&self, error: CodecError, action: &'static str) -> ClientError {
@@ -442,6 +551,8 @@ impl Client {
         }
     }
 }
+
+const READING: &str = "reading records";
 
 /// How long capture may take for its hello, which waits for nothing there.
 pub const GREETING: Duration = Duration::from_secs(5);
