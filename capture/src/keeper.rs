@@ -40,7 +40,7 @@ use crate::run;
 use crate::service_manager::ServiceManager;
 use consumers::Consumers;
 use progress::Progress;
-use trouble::{Losing, MeterSilence, Trouble};
+use trouble::{Losing, MeterSilence, Tightness, Trouble};
 
 /// What the keeper is told.
 #[derive(Debug)]
@@ -135,6 +135,7 @@ pub struct Keeper {
     has_intake_ended: bool,
     stop_by: Option<Instant>,
     trouble: Trouble,
+    tightness: Tightness,
     losing: Losing,
     /// The losses that were there at the start or have been said since.
     told_losses: Vec<Loss>,
@@ -179,6 +180,7 @@ impl Keeper {
             has_intake_ended: false,
             stop_by: None,
             trouble: Trouble::default(),
+            tightness: Tightness::default(),
             losing: Losing::default(),
             told_losses,
             meter,
@@ -393,6 +395,7 @@ impl Keeper {
     fn all_durable(&mut self) {
         self.unflushed_since = None;
         self.trouble_over();
+        self.tightness.look(self.queue.tightness());
         let settled = match &mut self.file {
             Some(file) => file.flushed(&mut self.taken, self.queue.head()),
             None => self.taken.settle(),
@@ -570,14 +573,14 @@ impl Keeper {
             is_connected: self.consumers.is_open(name),
             report: self.consumers.last_report(name).cloned(),
         });
-        let trouble =
-            queue
-                .trouble
-                .or_else(|| self.trouble.current())
-                .map(|words| match queue.buffered_bytes {
-                    0 => words,
-                    bytes => format!("{words}; {bytes} bytes of telegrams wait in memory"),
-                });
+        let trouble = queue
+            .trouble
+            .or_else(|| self.trouble.current())
+            .or_else(|| self.queue.tightness().map(str::to_owned))
+            .map(|words| match queue.buffered_bytes {
+                0 => words,
+                bytes => format!("{words}; {bytes} bytes of telegrams wait in memory"),
+            });
         let mut losses = queue.losses;
         losses.drain(..losses.len().saturating_sub(MAX_LISTED_LOSSES));
         let mut recently_rejected = intake.recently_rejected;

@@ -34,6 +34,7 @@ pub mod block;
 pub mod buffer;
 mod consumers;
 mod error;
+mod headroom;
 pub mod index;
 pub mod layout;
 pub mod losses;
@@ -98,6 +99,8 @@ pub struct Queue {
     /// How many blocks of flushes wait to be grouped.
     recent_blocks: usize,
     trouble: Option<Trouble>,
+    /// Said while the disk is full and telegrams are stored all the same.
+    tightness: Option<String>,
     last_upkeep: Option<u64>,
     on_step: Option<StepHook>,
 }
@@ -129,6 +132,11 @@ impl Queue {
     /// What keeps the queue from taking telegrams at present, in words.
     pub fn trouble(&self) -> Option<&str> {
         self.trouble.as_ref().map(|trouble| trouble.words.as_str())
+    }
+
+    /// What a person should mend though telegrams are taken, in words.
+    pub fn tightness(&self) -> Option<&str> {
+        self.tightness.as_deref()
     }
 
     /// For tests: has `hook` called between the steps of whatever changes the folder, so that the folder can

@@ -44,6 +44,24 @@ impl Trouble {
     }
 }
 
+/// Whether the disk is full though telegrams are stored.
+#[derive(Debug, Default)]
+pub(super) struct Tightness {
+    is_said: bool,
+}
+
+impl Tightness {
+    /// What the queue says of it now.
+    pub(super) fn look(&mut self, words: Option<&str>) {
+        match words {
+            Some(words) if !self.is_said => tracing::warn!("{words}"),
+            None if self.is_said => tracing::info!("the disk has room again"),
+            _ => {}
+        }
+        self.is_said = words.is_some();
+    }
+}
+
 /// Losses as they go on: the first is said at once, more of the same once an hour.
 #[derive(Debug, Default)]
 pub(super) struct Losing {

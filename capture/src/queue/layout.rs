@@ -5,9 +5,9 @@
 //!   identity                eight characters, drawn when the folder was made
 //!   mark                    high-water mark, ceiling and copies of the cursors, see `mark`
 //!   losses                  what was lost, one JSON object a line, see `losses`
-//!   ballast                 room to work in when the disk is full
 //!   meter.json              what was learnt about the meter and its line, see `crate::meter`
 //!   imports.json            how far files have been imported, see `crate::import::taken`
+//!   reserve                 room that is taken while the disk is getting full, see `headroom`
 //!   sled/                   the database: blocks and cursors
 //!   sled-new/, sled-old/    while the database is being rebuilt, see `rebuild`
 //!   damaged-<time>/         databases that could not be opened, the newest two
@@ -56,9 +56,9 @@ impl Layout {
         self.root.join("losses")
     }
 
-    /// Room to work in when the disk is full.
-    pub fn ballast(&self) -> PathBuf {
-        self.root.join("ballast")
+    /// Room for when the disk is full.
+    pub fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
     }
 
     /// The database.

@@ -23,7 +23,7 @@ use super::outcome::{OpenReport, QueueOptions};
 use super::reader::{LastArrival, Shared, View};
 use super::salvage::{Salvage, cut, resolve};
 use super::store::{Change, Opened, Store, StoreErrorKind};
-use super::{OpenError, Queue, merge, rebuild};
+use super::{OpenError, Queue, headroom, merge, rebuild};
 
 /// An opened database, and whole blocks that were found in its files before it was opened.
 pub(super) struct Found {
@@ -89,6 +89,7 @@ impl Queue {
             merge_from: 0,
             recent_blocks: 0,
             trouble: None,
+            tightness: None,
             last_upkeep: None,
             on_step: None,
             layout,
@@ -275,6 +276,8 @@ impl Queue {
             };
         }
         *self.shared.store.write().unwrap_or_else(PoisonError::into_inner) = Some(store);
+        // Opening may have cut off what the file had ahead of it.
+        self.keep_room();
         Ok(())
     }
 
@@ -336,6 +339,7 @@ pub(super) fn open_database(
     mark: Option<&Mark>,
     report: &mut OpenReport,
 ) -> Result<Found, OpenError> {
+    headroom::make_room_to_open(layout);
     rebuild::finish(layout).map_err(system("finishing the rebuild of", layout.root()))?;
     let database = layout.database();
     // A database that cannot even be searched has nothing to hold on to.

@@ -4,6 +4,7 @@
 //! * *Disk full*: before each flush the room on the disk is looked at. Where there is too little and the
 //!   database has no room inside its file either, nothing is written: reading goes on, delivered records
 //!   are removed to make room inside the file, and the telegrams wait in memory within their bound.
+//!   Room that was taken before counts, see `headroom`: others may have filled the disk to the last byte.
 //! * *A failed write* closes the database, since sled answers nothing after one. It is opened anew after
 //!   some seconds, again and again. Blocks above the head that the failed write may have left are removed,
 //!   and the records written again from memory.
@@ -16,6 +17,7 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use super::headroom::{self, Room};
 use super::mark::MarkFile;
 use super::store::{self, Change, StoreErrorKind};
 use super::{FlushError, OpenReport, Queue, StoreError, layout, opening, retention};
@@ -155,32 +157,62 @@ impl Queue {
     /// Whether there is room to write. Makes some inside the file where that is allowed.
     fn check_room(&mut self) -> Result<(), FlushError> {
         let reserve = self.options.reserve_free_bytes;
-        if self.buffer.is_empty() || free_bytes(self.layout.root()) >= reserve.saturating_mul(2) {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let room = self.keep_room();
+        self.tell_tightness(room.free);
+        if room.left() >= reserve.saturating_mul(2) {
             return Ok(());
         }
         // Begun early, since removing takes some room, too.
-        while self.room_inside() < ROOM_INSIDE_BYTES && free_bytes(self.layout.root()) >= reserve / 16 {
+        while self.room_inside() < ROOM_INSIDE_BYTES && self.keep_room().left() >= reserve / 16 {
             if self.remove_delivered()? == 0 {
                 break;
             }
         }
-        let free = free_bytes(self.layout.root());
+        let room = self.keep_room();
         // Below half of it sled might find none when it grows all the same, and would have to be closed.
-        if free >= reserve || (free >= reserve / 2 && self.room_inside() >= ROOM_INSIDE_BYTES) {
+        if room.left() >= reserve || (room.left() >= reserve / 2 && self.room_inside() >= ROOM_INSIDE_BYTES) {
             return Ok(());
         }
         let words = format!(
-            "the disk of {} has {free} bytes left, capture needs {}: free some, or lower max_size",
+            "the disk of {} has {} bytes left, capture needs {}: free some, or lower max_size",
             self.layout.root().display(),
+            room.left(),
             reserve
         );
         Err(self.set_trouble(words, false))
     }
 
+    pub(super) fn keep_room(&self) -> Room {
+        headroom::keep(
+            &self.layout,
+            self.options.reserve_free_bytes,
+            self.options.max_size_bytes,
+        )
+    }
+
+    fn tell_tightness(&mut self, free: u64) {
+        let reserve = self.options.reserve_free_bytes;
+        if free >= reserve.saturating_mul(2) {
+            self.tightness = None;
+        } else if free < reserve && self.tightness.is_none() {
+            self.tightness = Some(format!(
+                "the disk of {} is full; telegrams are still stored, in room that was taken before and in the \
+                 place of delivered ones: free some",
+                self.layout.root().display()
+            ));
+        }
+    }
+
     /// Bytes inside the database's file that it will use before it grows, as far as can be told.
     fn room_inside(&self) -> u64 {
         let live = retention::total_cost_bytes(&self.shared.view().index);
-        store::file_bytes(&self.layout.database()).saturating_sub(retention::disk_bytes(live))
+        let database = self.layout.database();
+        store::file_bytes(&database)
+            .saturating_sub(store::ahead_bytes(&database))
+            .saturating_sub(retention::disk_bytes(live))
     }
 }
 
@@ -192,12 +224,6 @@ impl Trouble {
             seconds,
         }
     }
-}
-
-/// Bytes that this process may still write to the disk that holds a folder; plenty where the system
-/// does not tell.
-fn free_bytes(folder: &Path) -> u64 {
-    rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Room inside the file that is enough to go on with a full disk: sled does not use all of it first.

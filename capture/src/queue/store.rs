@@ -466,3 +466,26 @@ pub fn write_again(database: &Path) -> io::Result<()> {
 pub fn file_bytes(database: &Path) -> u64 {
     std::fs::metadata(database.join("db")).map_or(0, |metadata| metadata.blocks() * 512)
 }
+
+/// Bytes of the disk that the database's file has behind its end.
+pub fn ahead_bytes(database: &Path) -> u64 {
+    std::fs::metadata(database.join("db")).map_or(0, |metadata| {
+        (metadata.blocks() * 512).saturating_sub(metadata.len())
+    })
+}
+
+/// Takes this many bytes of the disk behind the end of the database's file, which grows into them: whatever
+/// others write, they are its own.
+///
+/// # Errors
+/// Where there is no file, its file system cannot do that, or there is not that much room.
+pub fn take_ahead(database: &Path, bytes: u64) -> io::Result<()> {
+    let file = File::options().write(true).open(database.join("db"))?;
+    let end = file.metadata()?.len();
+    Ok(rustix::fs::fallocate(
+        &file,
+        rustix::fs::FallocateFlags::KEEP_SIZE,
+        end,
+        bytes,
+    )?)
+}

@@ -170,19 +170,7 @@ fn a_full_disk_is_waited_out_and_nothing_that_was_taken_is_lost() {
         let (mut queue, _) = Queue::open(&settings).unwrap();
         fill(&mut queue, 50);
         let ballast = disk.path().join("ballast");
-        // Full to the last byte.
-        let mut left = 20 * MIB;
-        while left > 0 {
-            use std::io::Write;
-            let mut file = fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&ballast)
-                .unwrap();
-            if file.write_all(&vec![1; left.min(64 * 1024) as usize]).is_err() {
-                left /= 2;
-            }
-        }
+        use_up(&ballast);
         let mut taken = 50;
         let mut failures = 0;
         let mut refused = 0;
@@ -223,6 +211,133 @@ fn a_full_disk_is_waited_out_and_nothing_that_was_taken_is_lost() {
             .filter(|record| record.sequence > 50 && record.sequence <= taken)
         {
             assert_eq!(record.telegram.len(), 1000);
+        }
+    }
+}
+
+/// Needs the right to mount; elsewhere it says so.
+#[test]
+fn on_a_disk_full_to_the_last_byte_telegrams_take_the_place_of_delivered_ones() {
+    let Some(disk) = SmallDisk::mount(40 * MIB) else {
+        return;
+    };
+    let settings = QueueOptions {
+        reserve_free_bytes: 2 * MIB,
+        ..options(&disk.path().join("queue"))
+    };
+    let (mut queue, _) = Queue::open(&settings).unwrap();
+    queue.register("mqtt", Start::Oldest).unwrap();
+    for _ in 0..300 {
+        fill(&mut queue, 10);
+        queue.commit("mqtt", queue.head()).unwrap();
+    }
+    let before = queue.head();
+    // Another program that takes every byte there is, again and again.
+    let greedy = disk.path().join("greedy");
+    let mut largest = 0;
+    for round in 0..1000 {
+        use_up(&greedy);
+        for _ in 0..10 {
+            let number = queue.head() + 1;
+            queue.append(arrival(number), &telegram(number)).unwrap();
+            queue
+                .flush()
+                .unwrap_or_else(|error| panic!("stands still in round {round}: {error}"));
+            queue.maintain(captured_us(number), number * 1_000_000).unwrap();
+        }
+        // What is not delivered is never given up for it.
+        let delivered = queue.head() - 300;
+        queue.commit("mqtt", delivered).unwrap();
+        assert!(queue.reader().tail() <= delivered);
+        largest = largest.max(layout::disk_bytes(&settings.path));
+    }
+    assert_eq!(queue.status().trouble, None);
+    assert!(queue.tightness().is_some_and(|words| words.contains("is full")));
+    assert_eq!((queue.head(), queue.status().refused), (before + 10_000, 0));
+    // Killed and started again while there is not a byte.
+    drop(queue);
+    let (mut queue, report) = Queue::open(&settings).unwrap();
+    assert_eq!((report.losses, queue.head()), (Vec::new(), before + 10_000));
+    use_up(&greedy);
+    for _ in 0..100 {
+        let number = queue.head() + 1;
+        queue.append(arrival(number), &telegram(number)).unwrap();
+        queue.flush().unwrap();
+    }
+    let last = before + 10_100;
+    println!("at most {largest} bytes; the tail is {}", queue.reader().tail());
+    let records = read_all(&mut queue.reader());
+    assert_eq!(
+        records.first().map(|record| record.sequence),
+        Some(queue.reader().tail())
+    );
+    assert_eq!(records.last().map(|record| record.sequence), Some(last));
+    assert!(
+        records
+            .iter()
+            .all(|record| record.telegram == telegram(record.sequence))
+    );
+    fs::remove_file(greedy).unwrap();
+    fill(&mut queue, 10);
+    assert_eq!(queue.tightness(), None);
+    queue.close().unwrap();
+    let (queue, report) = Queue::open(&settings).unwrap();
+    assert_eq!((report.losses, queue.head()), (Vec::new(), last + 10));
+}
+
+/// Needs the right to mount; elsewhere it says so.
+#[test]
+fn room_is_taken_ahead_only_where_a_disk_is_getting_full_and_within_max_size() {
+    for (disk_bytes, max_size_bytes, expected) in [
+        (1024 * MIB, 1024 * MIB, 0..2 * MIB),
+        (64 * MIB, 1024 * MIB, 8 * MIB..10 * MIB),
+        (64 * MIB, 6 * MIB, 0..5 * MIB),
+    ] {
+        let Some(disk) = SmallDisk::mount(disk_bytes) else {
+            return;
+        };
+        let settings = QueueOptions {
+            reserve_free_bytes: 2 * MIB,
+            max_size_bytes,
+            ..options(&disk.path().join("queue"))
+        };
+        let (mut queue, _) = Queue::open(&settings).unwrap();
+        fill(&mut queue, 20);
+        let size = layout::disk_bytes(&settings.path);
+        assert!(expected.contains(&size), "{size} bytes of {disk_bytes}");
+        if size < 8 * MIB {
+            continue;
+        }
+        // With nothing delivered it lasts for a while, then the queue says that it is full.
+        use_up(&disk.path().join("greedy"));
+        let mut stored = 0;
+        while stored < 50_000 {
+            let number = queue.head() + 1;
+            queue.append(arrival(number), &incompressible(number)).unwrap();
+            if queue.flush().is_err() {
+                break;
+            }
+            let _ = queue.maintain(captured_us(number), number * 1_000_000);
+            stored += 1;
+        }
+        println!("{stored} telegrams were stored on the full disk");
+        assert!((500..50_000).contains(&stored));
+        assert!(queue.status().trouble.is_some_and(|words| words.contains("left")));
+    }
+}
+
+/// Writes to a file until the disk has no byte left.
+fn use_up(path: &Path) {
+    use std::io::Write;
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap();
+    let mut left = 64 * MIB;
+    while left > 0 {
+        if file.write_all(&vec![1; left.min(64 * 1024) as usize]).is_err() {
+            left /= 2;
         }
     }
 }
