@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use capture::queue::mark::{MAX_CONSUMER_NAME_BYTES, MAX_CONSUMERS};
-use capture::queue::{AppendError, Arrival, ConsumerError, MAX_TELEGRAM_BYTES, OpenError, Queue};
+use capture::queue::{
+    AppendError, Arrival, ConsumerError, MAX_TELEGRAM_BYTES, OpenError, Queue, QueueOptions,
+};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use shared::bell::Bell;
 use shared::record::INTERVAL_SILENCE_MS;
@@ -377,4 +379,36 @@ fn a_second_process_is_told_that_the_queue_is_in_use() {
     assert!(error.to_string().contains("in use by another process"), "{error}");
     drop(queue);
     Queue::open(&options(folder.path())).unwrap();
+}
+
+#[test]
+fn old_records_go_when_every_consumer_has_them_and_not_before() {
+    let folder = scratch();
+    let (mut queue, _) = Queue::open(&QueueOptions {
+        retention: Some(Duration::from_secs(60)),
+        ..options(folder.path())
+    })
+    .unwrap();
+    queue.register("mqtt", Start::Oldest).unwrap();
+    queue.register("behind", Start::Oldest).unwrap();
+    fill(&mut queue, 3000);
+    queue.commit("mqtt", 3000).unwrap();
+    queue.commit("behind", 2000).unwrap();
+    let upkeep = |queue: &mut Queue| {
+        for step in 0..60 {
+            let second = 10_000 + step * 6;
+            queue.maintain(captured_us(second), second * 1_000_000).unwrap();
+        }
+    };
+    upkeep(&mut queue);
+    let tail = queue.reader().tail();
+    assert!((2..=2000).contains(&tail), "the tail is {tail}, one has 2000");
+    queue.commit("behind", 3000).unwrap();
+    upkeep(&mut queue);
+    assert!(
+        queue.reader().tail() > 2000,
+        "now both have them: {}",
+        queue.reader().tail()
+    );
+    assert_eq!(queue.status().losses, []);
 }
