@@ -48,7 +48,7 @@ enum Command {
     ///
     /// FROM and TO are capture's time: RFC 3339, a local date or time (2026-11-20, "2026-11-20 08:00",
     /// 08:00), or a span ago (2h, "3 days"); or # and a sequence. A time TO is itself left out, a sequence
-    /// TO is included.
+    /// TO is included. Interrupted, it ends with 75 and says where to go on from.
     #[command(after_help = "Examples:\n  capture export --from 2h > last-two-hours.txt\n  \
         capture export --from 2026-11-01 --to 2026-12-01 --format jsonl | gzip > november.jsonl.gz\n  \
         capture export --from '#1000' --to '#1999'")]

@@ -9,9 +9,14 @@
 //! bytes that are no text; so import gives back the very same bytes. `silence_ms` is there for the same
 //! reason: intervals close on it, and no clock that jumps can tell it afterwards.
 //!
-//! Memory is that of one batch, however much is exported.
+//! Memory is that of one batch, however much is exported. An export that is interrupted, or that capture has
+//! gone away from, has printed whole telegrams and says where to go on from: both parts together are the whole.
+
+mod progress;
 
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +29,7 @@ use shared::wire::client::{Batch, Client, ClientError};
 use crate::failure::Failure;
 use crate::queue::{Queue, ReadError, Reader};
 use crate::run;
+use progress::Progress;
 
 /// How telegrams are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -63,23 +69,50 @@ pub struct Range {
 ///
 /// # Errors
 ///
-/// Where there is no queue, it cannot be read, or `output` cannot be written.
+/// Where there is no queue, it cannot be read, `output` cannot be written, or it was interrupted by a signal.
 pub fn export(config: &Config, range: Range, format: Format, output: impl Write) -> Result<(), Failure> {
+    let is_interrupted = on_signals()
+        .map_err(|error| Failure::new(Exit::TryAgain, format!("no handler for signals: {error}")))?;
     let mut output = io::BufWriter::with_capacity(64 * 1024, output);
     let mut source = Source::open(config)?;
-    let copied = copy(&mut source, range, format, &mut output);
+    let copied = copy(&mut source, range, format, &mut output, &is_interrupted);
     source.close()?;
     match copied {
         Ok(()) => Ok(()),
         Err(CopyError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(CopyError::Output(error)) => Err(Failure::failed(format!("writing: {error}"))),
         Err(CopyError::Source(failure)) => Err(failure),
+        Err(CopyError::Stopped { next, failure }) => {
+            let (exit, words) = failure.map_or((Exit::TryAgain, "interrupted".to_owned()), |failure| {
+                (failure.exit, failure.words)
+            });
+            Err(Failure::new(
+                exit,
+                format!("{words}: go on with --from \"#{next}\""),
+            ))
+        }
     }
+}
+
+/// A flag that the first SIGINT or SIGTERM sets. A second one ends the program at once: whoever reads the output
+/// may have stopped doing so.
+fn on_signals() -> io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&flag))?;
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
 }
 
 enum CopyError {
     Output(io::Error),
     Source(Failure),
+    /// What was printed ends before `next`, by a signal or for this reason.
+    Stopped {
+        next: u64,
+        failure: Option<Failure>,
+    },
 }
 
 impl From<io::Error> for CopyError {
@@ -95,7 +128,13 @@ impl From<Failure> for CopyError {
 }
 
 /// Copies the range. Damaged records are left out; `capture status` lists them.
-fn copy(source: &mut Source, range: Range, format: Format, output: &mut impl Write) -> Result<(), CopyError> {
+fn copy(
+    source: &mut Source,
+    range: Range,
+    format: Format,
+    output: &mut impl Write,
+    is_interrupted: &AtomicBool,
+) -> Result<(), CopyError> {
     let mut next = match range.from {
         None => 1,
         Some(Moment::Sequence(sequence)) => sequence.max(1),
@@ -107,19 +146,37 @@ fn copy(source: &mut Source, range: Range, format: Format, output: &mut impl Wri
         Some(Moment::Sequence(sequence)) => sequence,
         Some(Moment::At { at_us }) => source.locate(at_us)?.saturating_sub(1),
     };
+    let first = next.max(source.locate(i64::MIN)?);
+    let mut progress = Progress::new(first, last.min(source.head()?));
     while next <= last {
-        let records = source.read(next)?;
+        let records = match source.read(next) {
+            Ok(records) => records,
+            Err(failure) => {
+                output.flush()?;
+                progress.end(next);
+                let failure = Some(failure);
+                return Err(CopyError::Stopped { next, failure });
+            }
+        };
         if records.is_empty() {
             break;
         }
         for record in records.iter().take_while(|record| record.sequence <= last) {
+            if is_interrupted.load(Ordering::Relaxed) {
+                output.flush()?;
+                progress.end(next);
+                return Err(CopyError::Stopped { next, failure: None });
+            }
             print(record, format, output)?;
+            next = record.sequence.saturating_add(1);
         }
-        next = records
-            .last()
-            .map_or(u64::MAX, |record| record.sequence.saturating_add(1));
+        progress.show(next);
+        if records.last().is_some_and(|record| record.sequence >= last) {
+            break;
+        }
     }
     output.flush()?;
+    progress.end(next);
     Ok(())
 }
 

@@ -1,17 +1,18 @@
 //! Command lines and files as users have them: the Go program's work unchanged, and every command does
 //! what its help says.
 
-use std::process::Command;
+use std::io::Read;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::broker::Mosquitto;
 use tests::deadline::{SOON, wait_for, wait_until};
 use tests::folder::Folder;
 use tests::ledger::Ledger;
 use tests::meter::{Meter, PtyMeter};
-use tests::programs::{run_capture, run_publisher, start_capture, start_publisher};
+use tests::programs::{Programs, run_capture, run_publisher, start_capture, start_publisher};
 use tests::subscriber::{Received, Subscriber};
 
 use crate::installation::{Installation, TOPIC, assert_readings_are_true, household};
@@ -329,6 +330,47 @@ fn export_prints_byte_for_byte_what_the_meter_sent_with_and_without_capture_runn
                 Some(&*telegram.bytes)
             );
         }
+    }
+}
+
+#[test]
+fn an_export_that_is_interrupted_says_where_to_go_on_and_both_parts_are_the_whole() {
+    let mut house = Installation::new(53);
+    let telegrams = house.household.telegrams(2_000);
+    let all: Vec<u8> = telegrams
+        .iter()
+        .flat_map(|telegram| telegram.bytes.clone())
+        .collect();
+    house.folder.write("telegrams.txt", &all);
+    house.capture(&["import", "telegrams.txt"]).done();
+    for is_running in [false, true] {
+        let _capture = is_running.then(|| house.start_capture());
+        let mut child = Programs::built()
+            .capture()
+            .current_dir(house.folder.path())
+            .args(["-config", "smartmeter.yml", "export"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // What is exported is more than the pipe holds: it waits for its reader.
+        let mut output = child.stdout.take().unwrap();
+        let mut part = vec![0; 1_000];
+        output.read_exact(&mut part).unwrap();
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        output.read_to_end(&mut part).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(75), "{errors}");
+        let place = errors
+            .split_once("go on with --from \"")
+            .and_then(|(_, rest)| rest.split_once('"'))
+            .map(|(place, _)| place.to_owned())
+            .unwrap_or_else(|| panic!("no place in {errors:?}"));
+        assert!(part.len() < all.len(), "it was done before it was interrupted");
+        let rest = house.capture(&["export", "--from", &place]).done();
+        part.extend_from_slice(&rest.output);
+        assert!(part == all, "running: {is_running}, from {place}");
     }
 }
 

@@ -5,6 +5,7 @@
 //! * [`cable`]: at the end of a bad cable exactly the spared telegrams are accepted.
 //! * [`path`]: what the household lives is what a subscriber receives, number for number.
 //! * [`outage`]: what is away for a while costs nothing that was accepted.
+//! * [`disk`]: nor does a disk that is full, or gone for a while.
 //! * [`crash`]: nor does `kill -9`, or SIGTERM.
 //! * [`command_line`]: the Go program's command lines and files, and the commands, as users type them.
 //! * [`dialects`]: every dialect of the household through the real programs.
@@ -27,6 +28,7 @@ mod containers;
 mod corpus;
 mod crash;
 mod dialects;
+mod disk;
 mod installation;
 mod outage;
 mod path;

@@ -426,7 +426,11 @@ fn from_sled(action: &'static str, path: &Path, error: &sled::Error) -> StoreErr
 }
 
 fn from_io(action: &'static str, path: &Path, error: &io::Error) -> StoreError {
-    let detail = error.to_string();
+    let detail = match error.to_string() {
+        // sled keeps no more of the system's error than its kind and this.
+        detail if detail.starts_with("Os {") => error.kind().to_string(),
+        detail => detail,
+    };
     let kind = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {

@@ -1,0 +1,141 @@
+//! The disk under capture's folder is full, or the folder is gone: capture goes on reading, says so once, tells
+//! `status`, and goes on storing when it can.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tests::deadline::{SOON, wait_for};
+
+use crate::installation::{Installation, assert_readings_are_true};
+
+/// Needs the right to mount; elsewhere it says so.
+#[test]
+fn a_disk_that_others_have_filled_is_said_once_and_costs_nothing() {
+    let mut house = Installation::new(81);
+    let Some(disk) = SmallDisk::mount(&house.folder.join("queue")) else {
+        return;
+    };
+    let capture = house.start_capture();
+    let _publisher = house.start_publisher();
+    house.send(200);
+    house.wait_for_head(200);
+
+    let other = disk.path.join("other");
+    use_up(&other);
+    house.send(400);
+    capture.wait_to_say("is full", SOON);
+    // What comes free is taken as well, by the same program.
+    use_up(&other);
+    house.send_into_the_next(10);
+    let head = house.sent.len() as u64;
+    let status = house.wait_for_head(head);
+    let trouble = status.trouble.unwrap_or_default();
+    assert!(trouble.contains("is full"), "{trouble:?}");
+    assert_eq!(status.refused, 0);
+    let text = house.capture(&["status"]).done().text();
+    assert!(text.contains("TROUBLE") && text.contains("is full"), "{text}");
+    let ledger = house.wait_for_reading(head - 1, SOON);
+    assert_eq!(ledger.missing(head - 1), Vec::<u64>::new());
+    assert_readings_are_true(&ledger, house.truths());
+
+    fs::remove_file(other).unwrap();
+    house.send(1);
+    capture.wait_to_say("the disk has room again", SOON);
+    assert_eq!(house.try_status().unwrap().trouble, None);
+    let said = capture.said();
+    assert_eq!(said.matches("is full").count(), 1, "{said}");
+}
+
+#[test]
+fn a_folder_that_is_gone_and_cannot_be_made_is_said_once_and_waited_for() {
+    let mut house = Installation::new(82);
+    let text = fs::read_to_string(house.folder.join("smartmeter.yml")).unwrap();
+    house.folder.write(
+        "smartmeter.yml",
+        text.replace("path: queue\n", "path: disk/queue\n"),
+    );
+    let disk = house.folder.join("disk");
+    let capture = house.start_capture();
+    house.send(20);
+    house.wait_for_head(20);
+
+    // As where a disk is taken out: nothing is there, and nothing can be made there.
+    fs::remove_dir_all(&disk).unwrap();
+    fs::write(&disk, "in the way").unwrap();
+    house.send(30);
+    let status = wait_for("capture to have read what it cannot store", SOON, || {
+        let status = house.try_status()?;
+        if status.accepted == 50 && status.trouble.is_some() {
+            Ok(status)
+        } else {
+            Err(format!("{status:?}"))
+        }
+    });
+    assert_eq!(status.head, 20, "visible though not durable");
+    let trouble = status.trouble.unwrap_or_default();
+    assert!(
+        trouble.contains("disk") && trouble.contains("wait in memory"),
+        "{trouble:?}"
+    );
+
+    fs::remove_file(&disk).unwrap();
+    house.wait_for_head(50);
+    capture.wait_to_say("telegrams are stored again", SOON);
+    house.send(5);
+    let status = house.wait_for_head(55);
+    assert_eq!((status.trouble, status.refused), (None, 0));
+    let said = capture.said();
+    assert_eq!(said.matches("cannot be stored").count(), 1, "{said}");
+    let kept: Vec<u8> = house.sent[20..]
+        .iter()
+        .flat_map(|telegram| telegram.bytes.clone())
+        .collect();
+    assert!(house.capture(&["export", "--from", "#21"]).done().output == kept);
+}
+
+/// Writes to a file until the disk has no byte left.
+fn use_up(path: &Path) {
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap();
+    let mut size = 64 * 1024;
+    while size > 0 {
+        if file.write_all(&vec![1; size]).is_err() {
+            size /= 2;
+        }
+    }
+}
+
+/// A file system in memory of 32 MiB.
+struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    fn mount(path: &Path) -> Option<Self> {
+        fs::create_dir(path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=32m", "smartmeter-test"])
+            .arg(path)
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self {
+                path: path.to_owned(),
+            }),
+            other => {
+                println!("SKIPPED: a small disk cannot be mounted here (not root?): {other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+    }
+}
