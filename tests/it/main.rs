@@ -5,6 +5,7 @@
 //! * [`cable`]: at the end of a bad cable exactly the spared telegrams are accepted.
 //! * [`path`]: what the household lives is what a subscriber receives, number for number.
 //! * [`outage`]: what is away for a while costs nothing that was accepted.
+//! * [`broker`]: nor what a broker denies, or does under its name.
 //! * [`disk`]: nor does a disk that is full, or gone for a while.
 //! * [`crash`]: nor does `kill -9`, or SIGTERM.
 //! * [`command_line`]: the Go program's command lines and files, and the commands, as users type them.
@@ -22,6 +23,7 @@
 )]
 
 mod bench;
+mod broker;
 mod cable;
 mod command_line;
 mod containers;

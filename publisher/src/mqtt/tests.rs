@@ -495,6 +495,18 @@ fn nobody_there_no_such_name_and_no_mqtt_are_told_apart() {
     drop(peer);
     let trouble = bench.failed();
     assert!(trouble.words.contains("MQTT"), "{trouble}");
+
+    // A web server waits for the end of a line, which never comes.
+    let broker = FakeBroker::start();
+    let mut bench = Bench::start(settings(&[broker.address]));
+    let _peer = broker.accept();
+    let trouble = bench.failed();
+    assert_eq!(trouble.cause, Cause::TimedOut, "{trouble}");
+    assert!(
+        trouble.words.contains("no answer")
+            && trouble.words.contains("an MQTT broker without TLS listens there"),
+        "{trouble}"
+    );
 }
 
 #[test]

@@ -133,13 +133,17 @@ impl Trouble {
 
     pub(super) fn timed_out(broker: &BrokerAddress) -> Self {
         let seconds = super::CONNECT_TIMEOUT.as_secs();
-        Self::new(
-            broker,
-            Cause::TimedOut,
-            format!(
-                "no answer within {seconds} s: check the address and any firewall on the way (mqtt.address)"
-            ),
-        )
+        // What waits for a request that it knows, such as a web server, is as silent as a firewall.
+        let kind = if broker.is_tls {
+            "an MQTT broker with TLS listens there (one without is mqtt://)"
+        } else {
+            "an MQTT broker without TLS listens there (one with it is mqtts://)"
+        };
+        let words = format!(
+            "no answer within {seconds} s: check the address and any firewall on the way (mqtt.address), and that \
+             {kind}"
+        );
+        Self::new(broker, Cause::TimedOut, words)
     }
 
     /// The same, of a connection that had been accepted.
