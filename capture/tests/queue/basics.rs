@@ -412,3 +412,52 @@ fn old_records_go_when_every_consumer_has_them_and_not_before() {
     );
     assert_eq!(queue.status().losses, []);
 }
+
+#[test]
+fn a_clock_that_jumps_ahead_removes_nothing_early_and_one_that_jumped_back_holds_nothing_for_ever() {
+    const TWENTY_YEARS_US: i64 = 20 * 365 * 86_400 * 1_000_000;
+    let folder = scratch();
+    let (mut queue, _) = Queue::open(&QueueOptions {
+        retention: Some(Duration::from_secs(4000)),
+        ..options(folder.path())
+    })
+    .unwrap();
+    queue.register("mqtt", Start::Oldest).unwrap();
+    for number in 1..=3000 {
+        // A wrong clock in the first half, then it is set right.
+        let ahead_us = if number <= 1500 { TWENTY_YEARS_US } else { 0 };
+        let arrival = Arrival {
+            captured_at_us: captured_us(number) + ahead_us,
+            ..arrival(number)
+        };
+        assert_eq!(queue.append(arrival, &telegram(number)).unwrap(), number);
+        queue.flush().unwrap();
+        queue.maintain(arrival.captured_at_us, arrival.uptime_us).unwrap();
+    }
+    queue.commit("mqtt", 3000).unwrap();
+    let upkeep = |queue: &mut Queue, from_second: u64, ahead_us: i64| {
+        for second in (from_second..from_second + 360).step_by(6) {
+            queue
+                .maintain(captured_us(second) + ahead_us, second * 1_000_000)
+                .unwrap();
+        }
+    };
+    // Within the retention by the clock that does not jump.
+    for ahead_us in [TWENTY_YEARS_US, 2 * TWENTY_YEARS_US, -TWENTY_YEARS_US] {
+        upkeep(&mut queue, 3006, ahead_us);
+        assert_eq!(queue.reader().tail(), 1, "the clock is {ahead_us} us ahead");
+    }
+    upkeep(&mut queue, 9000, 0);
+    assert!(
+        queue.reader().tail() > 2000,
+        "{} is the tail",
+        queue.reader().tail()
+    );
+    let records = read_all(&mut queue.reader());
+    assert!(
+        records
+            .windows(2)
+            .all(|pair| pair[1].sequence == pair[0].sequence + 1)
+    );
+    assert_eq!(queue.status().losses, []);
+}
