@@ -11,8 +11,11 @@
 //!
 //! A program that takes every byte at once that becomes free gets what is cut off, and in the end all of the
 //! reserve. Then the queue stands still when the disk is full, and says so, as it does where the file system
-//! cannot take room ahead. Both pieces count as the folder's size, and are not taken where that would come near
-//! its bound.
+//! cannot take room ahead.
+//!
+//! Both pieces count as the folder's size. They are not taken where that would come near its bound; the file is
+//! given up when the database comes near it, and when the disk has room again. What is ahead the database grows
+//! into.
 
 use std::fs::{self, File};
 use std::io;
@@ -52,7 +55,18 @@ impl Room {
 /// What cannot be had is asked for again with the next flush, so no failure is told.
 pub(super) fn keep(layout: &Layout, unit: u64, max_size_bytes: u64) -> Room {
     let room = Room::of(layout);
-    if unit == 0 || room.free >= GETTING_FULL_BYTES {
+    if unit == 0 || room.free >= 2 * GETTING_FULL_BYTES {
+        if room.reserve > 0 {
+            let _ = fs::remove_file(layout.reserve());
+        }
+        return room;
+    }
+    let (used, bound) = (layout::disk_bytes(layout.root()), max_size_bytes / 4 * 3);
+    if used > bound && room.reserve > 0 {
+        let _ = set_reserve(layout, room.reserve.saturating_sub(used - bound));
+        return Room::of(layout);
+    }
+    if room.free >= GETTING_FULL_BYTES {
         return room;
     }
     let (ahead, reserve) = (
@@ -64,8 +78,10 @@ pub(super) fn keep(layout: &Layout, unit: u64, max_size_bytes: u64) -> Room {
         return room;
     }
     // The mark and the lists need a little of the disk, too.
-    let bound = (max_size_bytes / 4 * 3).saturating_sub(layout::disk_bytes(layout.root()));
-    let mut spare = room.free.saturating_sub(LEFT_FREE_BYTES).min(bound);
+    let mut spare = room
+        .free
+        .saturating_sub(LEFT_FREE_BYTES)
+        .min(bound.saturating_sub(used));
     if needs_ahead {
         let more = ahead - room.ahead;
         if spare >= more {

@@ -305,9 +305,45 @@ fn room_is_taken_ahead_only_where_a_disk_is_getting_full_and_within_max_size() {
         fill(&mut queue, 20);
         let size = layout::disk_bytes(&settings.path);
         assert!(expected.contains(&size), "{size} bytes of {disk_bytes}");
-        if size < 8 * MIB {
+        let reserve = settings.path.join("reserve");
+        if max_size_bytes < 1024 * MIB {
+            // The telegrams need it all, and the bound holds.
+            for number in 21..12_000 {
+                queue.append(arrival(number), &incompressible(number)).unwrap();
+                if number % 10 == 0 {
+                    queue.flush().unwrap();
+                    queue.maintain(captured_us(number), number * 1_000_000).unwrap();
+                }
+                if number % 100 == 0 {
+                    let size = layout::disk_bytes(&settings.path);
+                    assert!(size <= max_size_bytes, "{size} bytes on disk at {number}");
+                }
+            }
+            assert!(queue.reader().tail() > 1000, "the bound was never reached");
+            assert_eq!(fs::metadata(reserve).unwrap().len(), 0);
             continue;
         }
+        if size < 8 * MIB {
+            assert!(!reserve.exists());
+            continue;
+        }
+        disk.remount("size=3g");
+        fill(&mut queue, 1);
+        assert!(!reserve.exists(), "kept though the disk has room again");
+        disk.remount("size=64m");
+        fill(&mut queue, 1);
+        queue.close().unwrap();
+        let (mut queue, _) = Queue::open(&QueueOptions {
+            max_size_bytes: 6 * MIB,
+            ..settings.clone()
+        })
+        .unwrap();
+        fill(&mut queue, 1);
+        let size = layout::disk_bytes(&settings.path);
+        assert!(size < 5 * MIB, "{size} bytes with a lowered max_size");
+        queue.close().unwrap();
+        let (mut queue, _) = Queue::open(&settings).unwrap();
+        fill(&mut queue, 1);
         // With nothing delivered it lasts for a while, then the queue says that it is full.
         use_up(&disk.path().join("greedy"));
         let mut stored = 0;
