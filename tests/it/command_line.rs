@@ -1,6 +1,7 @@
 //! Command lines and files as users have them: the Go program's work unchanged, and every command does
 //! what its help says.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -547,6 +548,81 @@ fn a_consumer_that_is_gone_for_good_can_be_forgotten() {
     assert_eq!(names(&house), ["mqtt"]);
     house.capture(&["forget", "mqtt"]).done();
     assert_eq!(names(&house), Vec::<String>::new());
+}
+
+#[test]
+fn a_replay_that_is_interrupted_says_where_to_go_on_and_both_parts_are_the_whole() {
+    let mut house = Installation::new(54);
+    house.configure(0, "", "");
+    let telegrams = house.household.telegrams(3_000);
+    let all: Vec<u8> = telegrams
+        .iter()
+        .flat_map(|telegram| telegram.bytes.clone())
+        .collect();
+    house.folder.write("telegrams.txt", &all);
+    house.capture(&["import", "telegrams.txt"]).done();
+    let _capture = house.start_capture();
+    let payloads = |messages: &[Received]| -> Vec<Vec<u8>> {
+        let mut known = HashSet::new();
+        let payloads = messages.iter().map(|message| message.payload.to_vec());
+        payloads.filter(|payload| known.insert(payload.clone())).collect()
+    };
+    let wait_for_all = |subscriber: &Subscriber| {
+        subscriber.wait_for("every telegram", SOON, |messages| {
+            let payloads = payloads(messages);
+            if payloads.len() >= 3_000 {
+                Ok(payloads)
+            } else {
+                Err(format!("{} messages", payloads.len()))
+            }
+        })
+    };
+    let whole = Subscriber::start(house.broker.port(), "whole/#");
+    house
+        .publisher(&["replay", "--from", "#1", "--topic", "whole/x"])
+        .done();
+    let whole = wait_for_all(&whole);
+
+    // More than the window holds has come, so that some has been acknowledged, and nothing else will be.
+    let parts = Subscriber::start(house.broker.port(), "parts/#");
+    house.proxy.delay(Duration::from_millis(300));
+    let arguments = [
+        "-config",
+        "smartmeter.yml",
+        "replay",
+        "--from",
+        "#1",
+        "--topic",
+        "parts/x",
+    ];
+    let mut replay = start_publisher(house.folder.path(), &arguments);
+    parts.wait_for("more than a window", SOON, |messages| {
+        if messages.len() > 1_024 {
+            Ok(())
+        } else {
+            Err(format!("{} messages", messages.len()))
+        }
+    });
+    house.proxy.swallow_acknowledgements(true);
+    replay.signal(Signal::INT);
+    let line = replay.wait_to_say("go on with --from", SOON);
+    assert_eq!(replay.wait(SOON).code(), Some(75));
+    house.proxy.swallow_acknowledgements(false);
+    house.proxy.delay(Duration::ZERO);
+    let place = line.split('"').nth(1).unwrap();
+    let number: u64 = place.trim_start_matches('#').parse().unwrap();
+    assert!((2..=3_000).contains(&number), "{line}");
+    let again = house
+        .publisher(&["replay", "--from", place, "--topic", "parts/x"])
+        .done();
+    assert!(
+        again
+            .errors
+            .contains(&format!("replayed telegrams {place} to #3000")),
+        "{}",
+        again.errors
+    );
+    assert!(wait_for_all(&parts) == whole, "from {place}");
 }
 
 #[test]
