@@ -506,3 +506,43 @@ fn tls_with_a_home_authority_and_client_certificates() {
     assert_eq!(trouble.cause, Cause::Tls, "{trouble}");
     assert!(trouble.words.contains("mqtt.client_cert_file"), "{trouble}");
 }
+
+#[test]
+fn a_self_signed_certificate_and_tls_where_plain_was_asked_and_the_reverse_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    certificates(folder.path());
+    let broker = Mosquitto::start_in(
+        folder,
+        "allow_anonymous true\ncertfile FOLDER/ca.pem\nkeyfile FOLDER/ca.key",
+    );
+    let tls = configure_tls(&TlsFiles {
+        authority: Some(broker.folder.path().join("ca.pem")),
+        ..TlsFiles::default()
+    })
+    .expect("an authority");
+    let over_tls = |port: u16| {
+        let mut settings = broker.settings(MqttVersion::Auto);
+        settings.brokers = vec![BrokerAddress {
+            host: "localhost".to_owned(),
+            port,
+            is_tls: true,
+        }];
+        settings.tls = Some(tls.clone());
+        settings
+    };
+    let trouble = Bench::start(over_tls(broker.port)).failed();
+    assert_eq!(trouble.cause, Cause::Tls, "{trouble}");
+    assert!(trouble.words.contains("issued by it"), "{trouble}");
+
+    let trouble = Bench::start(broker.settings(MqttVersion::Auto)).failed();
+    assert!(
+        trouble
+            .words
+            .contains("does it expect TLS on this port (mqtts://)"),
+        "{trouble}"
+    );
+
+    let plain = Mosquitto::start("allow_anonymous true");
+    let trouble = Bench::start(over_tls(plain.port)).failed();
+    assert!(trouble.words.contains("one without (mqtt://)"), "{trouble}");
+}

@@ -14,7 +14,8 @@
 //! has not taken with its summary, and not more is held than the window allows.
 //!
 //! In every fourth seed what is rejected for ever is passed over: exactly that one telegram is then missing, and
-//! counted. There the broker does not close by itself, which passes for a rejection of what is outstanding alone.
+//! counted. There the broker does not close by itself: who hangs up again and again on a message that is alone
+//! under way rejects it by that, whatever the reason was.
 //!
 //! `SIMULATION_SEED` runs one seed alone.
 
@@ -677,7 +678,6 @@ impl Simulation {
                     self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { id }));
                 }
             }
-            // A broker that hangs up again and again on one message alone rejects it by that.
             20 if self.broker.connection.is_some()
                 && self.on_rejected == OnTrouble::Wait
                 && self.random.one_in(3) =>
@@ -715,7 +715,7 @@ impl Simulation {
                 let id = u64::MAX - self.random.below(9);
                 self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { id }));
             }
-            28 if self.random.one_in(6) => {
+            28 if self.on_rejected == OnTrouble::Wait && self.random.one_in(6) => {
                 self.broker.hangs_up_until = self.now.elapsed + Duration::from_secs(5);
             }
             29 if self.random.one_in(6) => {

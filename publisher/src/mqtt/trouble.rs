@@ -175,6 +175,12 @@ fn tls_words(error: &rustls::Error) -> String {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "TLS: the broker's certificate is for another name than the one in mqtt.address".to_owned()
             }
+            // What `openssl req -x509` makes is an authority's; the library has no name of its own for this.
+            other if other.to_string().contains("CaUsedAsEndEntity") => {
+                "TLS: the broker shows the certificate of an authority itself (self-signed): give it one that was \
+                 issued by it"
+                    .to_owned()
+            }
             other => format!("TLS: the broker's certificate is not accepted: {other}"),
         },
         rustls::Error::AlertReceived(alert) => format!(
