@@ -13,7 +13,9 @@
 //! * After [`LOSSES_BEFORE_ONE`] connections lost without progress one message is outstanding at a
 //!   time, so that the one the broker will not take can be named.
 //! * A state message is never of an older sequence than one already sent, and neither it nor
-//!   availability holds up a commit.
+//!   availability holds up a commit. So after those lost connections the window goes first on every second one:
+//!   a broker that hangs up after each message gets all of them, and who hangs up on the first message of a
+//!   connection hangs up on that one.
 //!
 //! A message that the broker refuses stays at the front of the window, and with `on_rejected: wait`
 //! it stays there for good: nothing is committed past it. With `skip` an array is halved, down to the
@@ -277,6 +279,8 @@ struct Connection {
     /// What was last said of availability, and the message while it is under way.
     availability: Option<(bool, Option<u64>)>,
     has_progressed: bool,
+    /// Whether the broker has answered to anything.
+    has_answered: bool,
 }
 
 #[derive(Debug)]
@@ -487,7 +491,7 @@ impl Delivery {
         let mut outstanding = connection.in_flight.iter().filter(|sent| !sent.is_done);
         let first = outstanding.next().map(|sent| (sent.id, sent.kind));
         let is_alone = outstanding.next().is_none();
-        let has_progressed = connection.has_progressed;
+        let (has_progressed, has_answered) = (connection.has_progressed, connection.has_answered);
         let place = first.and_then(|(id, _)| self.window.place_of(id));
         self.forget_connection();
         let Some((_, kind)) = first else { return };
@@ -496,7 +500,8 @@ impl Delivery {
         }
         let was_one_at_a_time = self.losses >= LOSSES_BEFORE_ONE;
         self.losses = self.losses.saturating_add(1);
-        if !(was_one_at_a_time && is_alone) {
+        // It may hang up after whatever it has answered.
+        if !(was_one_at_a_time && is_alone) || has_answered {
             return;
         }
         match place {
@@ -602,40 +607,15 @@ impl Delivery {
         };
         let bound = bound.min(connection.receive_maximum);
 
-        let wanted = if self.is_finishing {
-            Some(false)
-        } else {
-            self.is_meter_online
-        };
-        let wanted = wanted.filter(|_| self.settings.has_availability);
-        if let Some(is_online) = wanted.filter(|_| connection.in_flight.len() < bound) {
-            let is_said = connection.availability.is_some_and(|(said, under_way)| {
-                said == is_online || (under_way.is_some() && !self.is_finishing)
-            });
-            if !is_said {
-                let payload = Bytes::from_static(if is_online { b"online" } else { b"offline" });
-                let id = connection.sent(now, &mut self.next_id, Kind::Availability, payload.len());
-                connection.availability = Some((is_online, Some(id)));
-                actions.push(Action::Publish(Message {
-                    id,
-                    kind: Kind::Availability,
-                    payload,
-                }));
-            }
+        let is_window_first = self.losses >= LOSSES_BEFORE_ONE && self.losses % 2 == 0;
+        let is_held = self.held_until.is_some_and(|until| until > now);
+        let goes_first = is_window_first && !self.is_finishing && !is_held && self.window.messages() > 0;
+        if !goes_first || connection.has_answered {
+            self.send_availability(now, bound, actions);
+            self.send_state(now, bound, actions);
         }
-        if self.is_finishing || self.held_until.is_some_and(|until| until > now) {
+        if self.is_finishing || is_held {
             return;
-        }
-        if connection.in_flight.len() < bound && self.state.sent.is_none() {
-            if let Some((sequence, payload)) = self.state.waiting.take() {
-                let id = connection.sent(now, &mut self.next_id, Kind::State, payload.len());
-                self.state.sent = Some((id, sequence, payload.clone()));
-                actions.push(Action::Publish(Message {
-                    id,
-                    kind: Kind::State,
-                    payload,
-                }));
-            }
         }
         while let Some(connection) = &mut self.connection {
             let Some((place, held)) = self.window.first_waiting() else {
@@ -665,6 +645,64 @@ impl Delivery {
             }
             actions.push(Action::Publish(Message { id, kind, payload }));
         }
+        // What goes first may be too large to go at all.
+        if self.is_quiet() {
+            self.send_availability(now, bound, actions);
+            self.send_state(now, bound, actions);
+        }
+    }
+
+    fn send_state(&mut self, now: Duration, bound: usize, actions: &mut Vec<Action>) {
+        let is_held = self.held_until.is_some_and(|until| until > now);
+        let Some(connection) = self
+            .connection
+            .as_mut()
+            .filter(|_| !self.is_finishing && !is_held)
+        else {
+            return;
+        };
+        if connection.in_flight.len() >= bound || self.state.sent.is_some() {
+            return;
+        }
+        let Some((sequence, payload)) = self.state.waiting.take() else {
+            return;
+        };
+        let id = connection.sent(now, &mut self.next_id, Kind::State, payload.len());
+        self.state.sent = Some((id, sequence, payload.clone()));
+        actions.push(Action::Publish(Message {
+            id,
+            kind: Kind::State,
+            payload,
+        }));
+    }
+
+    fn send_availability(&mut self, now: Duration, bound: usize, actions: &mut Vec<Action>) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let wanted = if self.is_finishing {
+            Some(false)
+        } else {
+            self.is_meter_online
+        };
+        let wanted = wanted.filter(|_| self.settings.has_availability);
+        let Some(is_online) = wanted.filter(|_| connection.in_flight.len() < bound) else {
+            return;
+        };
+        let is_said = connection.availability.is_some_and(|(said, under_way)| {
+            said == is_online || (under_way.is_some() && !self.is_finishing)
+        });
+        if is_said {
+            return;
+        }
+        let payload = Bytes::from_static(if is_online { b"online" } else { b"offline" });
+        let id = connection.sent(now, &mut self.next_id, Kind::Availability, payload.len());
+        connection.availability = Some((is_online, Some(id)));
+        actions.push(Action::Publish(Message {
+            id,
+            kind: Kind::Availability,
+            payload,
+        }));
     }
 
     /// A message that cannot be cut is larger than the broker takes. True where it was passed over.
@@ -709,6 +747,7 @@ impl Connection {
             last_acknowledgement: now,
             availability: None,
             has_progressed: false,
+            has_answered: false,
         }
     }
 
@@ -733,6 +772,7 @@ impl Connection {
             .iter_mut()
             .find(|sent| sent.id == id && !sent.is_done)?;
         sent.is_done = true;
+        self.has_answered = true;
         self.bytes -= sent.bytes;
         let kind = sent.kind;
         self.last_acknowledgement = now;

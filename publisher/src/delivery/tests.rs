@@ -627,10 +627,14 @@ fn states_hold_up_no_commit_and_a_refused_one_is_named_once() {
 fn a_state_that_the_broker_hangs_up_on_does_not_stop_the_backlog() {
     let mut bench = Bench::new();
     bench.handle(state(9)).interval(1);
-    bench.lose_a_connection().lose_a_connection().lose_a_connection();
+    bench.lose_a_connection().lose_a_connection();
     bench.take();
-    bench.connect();
-    assert_eq!(payloads(&bench.published()), ["[{\"Sequence\":1}]"]);
+    // From now on one at a time, and in turns.
+    for expected in ["[{\"Sequence\":1}]", "{\"sequence\":9}", "[{\"Sequence\":1}]"] {
+        bench.connect();
+        assert_eq!(payloads(&bench.published()), [expected]);
+        bench.disconnect();
+    }
 }
 
 fn with_availability() -> Bench {
@@ -665,6 +669,38 @@ fn availability_is_said_first_on_every_connection_and_follows_the_meter() {
         ["offline"],
         "not what was so before"
     );
+}
+
+#[test]
+fn a_broker_that_hangs_up_after_every_message_gets_all_of_them_in_the_end() {
+    for on_rejected in [OnTrouble::Wait, OnTrouble::Skip] {
+        let mut bench = Bench::with(Settings {
+            has_availability: true,
+            on_rejected,
+        });
+        bench.handle(Event::Meter { is_online: true }).handle(state(5));
+        (1..=5).for_each(|last_sequence| {
+            bench.interval(last_sequence);
+        });
+        let mut committed = Vec::new();
+        let mut said = 0;
+        for _ in 0..40 {
+            bench.connect();
+            let actions = bench.take();
+            let first = actions.iter().find_map(|action| match action {
+                Action::Publish(message) => Some(message.clone()),
+                _ => None,
+            });
+            let Some(first) = first else { break };
+            said += u64::from(first.kind == Kind::Availability);
+            bench.acknowledge(first.id);
+            committed.extend(bench.committed());
+            bench.disconnect();
+        }
+        assert_eq!(committed, [1, 2, 3, 4, 5], "{on_rejected:?}");
+        assert!(said > 1, "and hears in between that the meter is there");
+        assert_eq!(bench.delivery.counts().skipped, 0);
+    }
 }
 
 #[test]

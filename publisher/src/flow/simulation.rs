@@ -14,8 +14,8 @@
 //! has not taken with its summary, and not more is held than the window allows.
 //!
 //! In every fourth seed what is rejected for ever is passed over: exactly that one telegram is then missing, and
-//! counted. There the broker does not close by itself: who hangs up again and again on a message that is alone
-//! under way rejects it by that, whatever the reason was.
+//! counted. There the broker closes behind an acknowledgement alone: who hangs up again and again on a message that
+//! is alone under way rejects it by that, whatever the reason was.
 //!
 //! `SIMULATION_SEED` runs one seed alone.
 
@@ -715,7 +715,7 @@ impl Simulation {
                 let id = u64::MAX - self.random.below(9);
                 self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { id }));
             }
-            28 if self.on_rejected == OnTrouble::Wait && self.random.one_in(6) => {
+            28 if self.random.one_in(6) => {
                 self.broker.hangs_up_until = self.now.elapsed + Duration::from_secs(5);
             }
             29 if self.random.one_in(6) => {
