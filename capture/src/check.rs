@@ -13,6 +13,7 @@ use shared::wire::Status;
 use shared::wire::client::{Client, ClientError};
 
 use crate::failure::Failure;
+use crate::intake::WAITING;
 use crate::port::stop::Stop;
 use crate::port::{Line, Port};
 use crate::queue::OpenError;
@@ -48,10 +49,15 @@ fn check_port(config: &Config, running: Option<&Status>) -> Result<String, Strin
     let address = &config.port.address;
     let name = address.to_string();
     if let Some(status) = running.filter(|status| status.port == name) {
-        return Ok(format!(
-            "{name} is with the running capture: {}",
-            status.port_state
-        ));
+        return match status.port_state.strip_prefix(WAITING) {
+            None => Ok(format!(
+                "{name} is with the running capture: {}",
+                status.port_state
+            )),
+            Some(trouble) => Err(format!(
+                "{name} is with the running capture, which waits: {trouble}"
+            )),
+        };
     }
     if *address == PortAddress::Stdin {
         return Ok("standard input".to_owned());

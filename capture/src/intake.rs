@@ -79,6 +79,9 @@ pub struct IntakeStatus {
     pub last_telegram_age_ms: Option<u64>,
 }
 
+/// How the words of a port's state begin while it is tried again and again; what is wrong follows.
+pub const WAITING: &str = "waiting: ";
+
 /// The running intake thread.
 #[derive(Debug)]
 pub struct Intake {

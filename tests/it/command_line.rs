@@ -440,6 +440,36 @@ fn both_programs_print_their_checks_alike() {
 }
 
 #[test]
+fn a_check_beside_a_capture_that_waits_for_its_port_fails() {
+    let folder = Folder::new();
+    let device = folder.join("ttyUSB0").display().to_string();
+    let arguments = ["--usb", &device, "--queue", "queue", "--socket", "queue.sock"];
+    let capture = start_capture(folder.path(), &arguments);
+    wait_for("words about the device", SOON, || {
+        let said = capture.said();
+        if said.contains("there is no device") {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    });
+    let check = run_capture(folder.path(), &[&arguments[..], &["--check"]].concat());
+    let found =
+        format!("# FAILED usb: {device} is with the running capture, which waits: there is no device");
+    assert!(check.text().contains(&found), "{check:?}");
+    assert_eq!(check.code, Some(1), "{check:?}");
+
+    let _meter = PtyMeter::plug_in(&folder.join("ttyUSB0"));
+    wait_for("the check to pass", SOON, || {
+        let check = run_capture(folder.path(), &[&arguments[..], &["--check"]].concat());
+        match check.code {
+            Some(0) => Ok(()),
+            _ => Err(check.text()),
+        }
+    });
+}
+
+#[test]
 fn a_file_is_taken_in_once_and_capture_ends_when_all_is_durable() {
     let mut house = Installation::new(45);
     let sent = house.household.telegrams(200);

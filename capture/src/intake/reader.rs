@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::ledger::Ledger;
 use super::rejections::Rejections;
-use super::{AcceptedTelegram, Arrived, Memory};
+use super::{AcceptedTelegram, Arrived, Memory, WAITING};
 use crate::clock;
 use crate::port::line_search::{BURST_OVER, LineSearch, SILENCE};
 use crate::port::pacing::Pacing;
@@ -386,7 +386,7 @@ impl Reader {
     /// Says what is wrong, once.
     fn say(&mut self, trouble: &Trouble) {
         let words = trouble.to_string();
-        self.ledger.port_is(format!("waiting: {words}"));
+        self.ledger.port_is(format!("{WAITING}{words}"));
         if self.trouble.as_ref() != Some(&words) {
             let address = self.port.address.to_string();
             // Most say which port it is.

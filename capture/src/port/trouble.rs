@@ -159,13 +159,15 @@ fn permission_advice(device: &Path) -> String {
         name_of("/etc/passwd", rustix::process::geteuid().as_raw()).unwrap_or_else(|| "$USER".to_owned());
     let gid = metadata.gid();
     let group = name_of("/etc/group", gid).unwrap_or_else(|| gid.to_string());
-    permission_words(metadata.mode(), gid, &group, &user, is_member_of(gid))
+    permission_words(device, metadata.mode(), gid, &group, &user, is_member_of(gid))
 }
 
-fn permission_words(mode: u32, gid: u32, group: &str, user: &str, is_member: bool) -> String {
+fn permission_words(device: &Path, mode: u32, gid: u32, group: &str, user: &str, is_member: bool) -> String {
     if mode & 0o060 != 0o060 {
+        let device = device.display();
         return format!(
-            "its mode {:04o} lets not even its group {group} read and write it",
+            "its mode {:04o} lets not even its group {group} read and write it. Until it is plugged in again \
+             `sudo chgrp dialout {device} && sudo chmod 660 {device}` mends that, for good a udev rule",
             mode & 0o7777
         );
     }
@@ -176,7 +178,8 @@ fn permission_words(mode: u32, gid: u32, group: &str, user: &str, is_member: boo
     }
     format!(
         "its group {group} may read it, and the user {user} is not in that group. Run `sudo usermod -aG {group} {user}` \
-         and log in again; in a container, add `group_add: [\"{gid}\"]`"
+         and log in again; in a container, set P1_GROUP={gid} for the project's compose files, or add \
+         `group_add: [\"{gid}\"]` to your own"
     )
 }
 
@@ -285,11 +288,17 @@ mod tests {
 
     #[test]
     fn permission_denied_names_the_group_to_join_and_the_command() {
-        let words = permission_words(0o020_660, 20, "dialout", "pi", false);
+        let device = Path::new("/dev/ttyUSB0");
+        let words = permission_words(device, 0o020_660, 20, "dialout", "pi", false);
         assert!(words.contains("sudo usermod -aG dialout pi"), "{words}");
         assert!(words.contains("group_add: [\"20\"]"), "{words}");
-        assert!(permission_words(0o020_600, 0, "root", "pi", false).contains("mode 0600"));
-        assert!(permission_words(0o020_660, 20, "dialout", "pi", true).contains("container"));
+        assert!(words.contains("P1_GROUP=20"), "{words}");
+        let words = permission_words(device, 0o020_600, 0, "root", "pi", false);
+        assert!(
+            words.contains("mode 0600") && words.contains("chmod 660 /dev/ttyUSB0"),
+            "{words}"
+        );
+        assert!(permission_words(device, 0o020_660, 20, "dialout", "pi", true).contains("container"));
     }
 
     #[test]
