@@ -2,7 +2,7 @@
 //! and root to look into the containers from outside: `tests/containers` sees to that and runs these.
 //!
 //! * [`images`]: what an image promises, whatever runs in it.
-//! * [`hardening`]: what a container may not do.
+//! * [`hardening`]: what a container may not do, whatever meter it reads.
 //! * [`delivery`]: nothing is lost while containers and the broker are stopped, killed and made anew.
 //! * [`upgrading`]: a new image goes on with an old volume, an old one leaves a newer volume alone.
 //! * [`secrets`]: the broker's password comes as a secret and shows nowhere.
@@ -33,6 +33,54 @@ fn docker(arguments: &[&str]) -> Ran {
 
 fn inspect(name: &str) -> Value {
     docker(&["inspect", name]).done().json()[0].clone()
+}
+
+/// Stops a container as `docker stop` does, and tells how long it took and its exit code.
+fn stop(id: &str) -> (Duration, i64) {
+    let begun = jiff::Timestamp::now();
+    docker(&["stop", "-t", "10", id]).done();
+    let state = inspect(id)["State"].clone();
+    let ended: jiff::Timestamp = state["FinishedAt"].as_str().unwrap().parse().unwrap();
+    (
+        ended.duration_since(begun).unsigned_abs(),
+        state["ExitCode"].as_i64().unwrap(),
+    )
+}
+
+/// Lays out a folder like the project's, in which the composition's file is as a user leaves it who takes
+/// the `#` away from the lines of `on` and removes those of `off`, and gives that file. Lines are named
+/// without what they are indented by.
+fn edited(folder: &Folder, on: &[&str], off: &[&str]) -> PathBuf {
+    let (compose, config) = (folder.join("compose"), folder.join("config"));
+    for place in [&compose, &config] {
+        fs::create_dir(place).unwrap();
+    }
+    for name in ["compose/mosquitto.conf", "config/smartmeter-reader.yml"] {
+        fs::copy(root().join(name), folder.join(name)).unwrap();
+    }
+    let file = fs::read_to_string(root().join("compose/docker-compose.yml")).unwrap();
+    let (mut on_left, mut off_left) = (on.to_vec(), off.to_vec());
+    let take = |list: &mut Vec<&str>, line: &str| {
+        let place = list.iter().position(|wanted| *wanted == line);
+        place.map(|place| list.remove(place)).is_some()
+    };
+    let mut text = String::new();
+    for line in file.lines() {
+        let content = line.trim_start();
+        let indentation = &line[..line.len() - content.len()];
+        match content.strip_prefix("# ") {
+            _ if take(&mut off_left, content) => continue,
+            Some(behind) if take(&mut on_left, behind.trim_start()) => {
+                text += &format!("{indentation}{behind}\n");
+            }
+            _ => text += &format!("{line}\n"),
+        }
+    }
+    assert!(
+        on_left.is_empty() && off_left.is_empty(),
+        "not in the file: {on_left:?}, {off_left:?}"
+    );
+    folder.write("compose/docker-compose.yml", text)
 }
 
 /// A composition under a name of its own, taken down with its volumes at the end.
@@ -218,42 +266,80 @@ mod images {
             "usb: file:-\nmqtt:\n  topic: \"dev.sample.topic\"\n",
         );
         let config = format!("{}:/config:ro", folder.path().display());
-        for arguments in [
-            &["-config", "/config/smartmeter-reader.yml", "-interval", "7"][..],
-            &["-config=/config/smartmeter-reader.yml", "-interval=7"],
-            &["-config /config/smartmeter-reader.yml -interval 7"],
-            &["-interval", "7"],
-        ] {
-            let program = [
-                "run",
-                "--rm",
-                "--network",
-                "none",
-                "-v",
-                &config,
-                "smartmeter-publisher",
-            ];
-            let ran = docker(&[&program, arguments, &["-check"]].concat());
-            let listing = ran.text();
-            let interval = listing.lines().find(|line| line.starts_with("send_interval: 7"));
-            assert!(
-                interval.is_some_and(|line| line.contains("flag")),
-                "{arguments:?}: {listing}{}",
-                ran.errors
-            );
-            assert!(
-                listing.contains("/config/smartmeter-reader.yml"),
-                "{arguments:?}: {listing}"
-            );
+        let check = |program: &str, arguments: &[&str]| {
+            let image = format!("smartmeter-{program}");
+            let begin = ["run", "--rm", "--network", "none", "-v", &config, &image];
+            docker(&[&begin, arguments].concat())
+        };
+        for program in IMAGES {
+            for arguments in [
+                &[
+                    "-config",
+                    "/config/smartmeter-reader.yml",
+                    "-interval",
+                    "7",
+                    "-check",
+                ][..],
+                &["-config=/config/smartmeter-reader.yml", "-interval=7", "-check"],
+                &["-config /config/smartmeter-reader.yml -interval 7 -check"],
+                &["-interval 7", "-check"],
+                &["-interval", "7", "-check"],
+                &["-interval 7 -mqtt_address mqtt.example:1883 -debug -check"],
+            ] {
+                let ran = check(program, arguments);
+                let listing = ran.text();
+                let has = |value: &str| {
+                    let mut lines = listing.lines().map(str::trim);
+                    lines.any(|line| line.starts_with(value) && line.contains("# flag"))
+                };
+                assert!(
+                    has("send_interval: 7") && listing.contains("/config/smartmeter-reader.yml"),
+                    "{program} {arguments:?}: {listing}{}",
+                    ran.errors
+                );
+                if arguments[0].contains("-debug") {
+                    assert!(
+                        has("address: mqtt.example:1883") && has("debug: true"),
+                        "{program} {arguments:?}: {listing}"
+                    );
+                }
+            }
         }
         let missing = docker(&["run", "--rm", "smartmeter-capture", "-config", "/config/none.yml"]);
         assert_eq!(missing.code, Some(78), "{}", missing.errors);
         let usage = docker(&["run", "--rm", "smartmeter-capture", "-no_such_flag"]);
         assert_eq!(usage.code, Some(64), "{}", usage.errors);
     }
+
+    /// Also alone, each without the other, they do nothing but wait.
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn without_an_argument_they_run_with_the_file_in_config_and_stop_within_a_second() {
+        let folder = Folder::new();
+        folder.write("smartmeter-reader.yml", "usb: tcp://127.0.0.1:1\n");
+        let config = format!("{}:/config:ro", folder.path().display());
+        for (program, words) in [
+            ("capture", "port tcp://127.0.0.1:1"),
+            ("publisher", "/run/smartmeter-reader/queue.sock"),
+        ] {
+            let image = format!("smartmeter-{program}");
+            let id = docker(&["run", "-d", "-v", &config, &image]).done().text();
+            let id = id.trim();
+            wait_for(&format!("{program} to run"), A_WHILE, || {
+                let said = docker(&["logs", id]).errors;
+                if said.contains(words) { Ok(()) } else { Err(said) }
+            });
+            let (took, code) = stop(id);
+            docker(&["rm", "-f", "-v", id]).done();
+            assert_eq!(code, 0, "{program}");
+            assert!(took < Duration::from_secs(1), "{program} took {took:?} to stop");
+        }
+    }
 }
 
 mod hardening {
+    use tests::subscriber::Subscriber;
+
     use super::*;
 
     /// A field of `/proc/PID/status`.
@@ -301,10 +387,14 @@ mod hardening {
             "{service} has no limit of processes"
         );
         assert_eq!(host["RestartPolicy"]["Name"], "unless-stopped", "{service}");
-        assert!(
-            host["LogConfig"]["Config"]["max-size"].is_string(),
-            "{service} keeps logs without end"
-        );
+        let logs = &host["LogConfig"];
+        assert_eq!(logs["Type"], "json-file", "{service}");
+        for bound in ["max-size", "max-file"] {
+            assert!(
+                logs["Config"][bound].is_string(),
+                "{service} keeps logs without end"
+            );
+        }
     }
 
     /// The network interfaces that a process sees.
@@ -408,6 +498,47 @@ mod hardening {
         let check = composition.exec("capture", &["/usr/local/bin/capture", "--check"]);
         assert_eq!(check.code, Some(0), "{}{}", check.text(), check.errors);
         assert!(check.text().contains("/dev/meter"), "{}", check.text());
+    }
+
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn a_meter_on_the_network_is_read_with_the_lines_that_the_composition_has_for_it() {
+        let folder = Folder::new();
+        let on = [
+            "networks: [meter]",
+            "environment:",
+            "SMARTMETER_USB: \"tcp://192.0.2.10:2001\"",
+            "networks:",
+            "meter:",
+        ];
+        let off = [
+            "network_mode: none",
+            "devices:",
+            "- \"${P1_DEVICE:-/dev/ttyUSB0}:/dev/ttyUSB0\"",
+            "group_add:",
+            "- \"${P1_GROUP:-20}\"",
+        ];
+        let file = edited(&folder, &on, &off);
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("192.0.2.10:2001", "adapter:2001")).unwrap();
+        let adapter = "services: {adapter: {image: smartmeter-demo-meter, networks: [meter], \
+                       command: ['--listen', '0.0.0.0:2001']}}\n";
+        let composition = Composition::up(&[file.to_str().unwrap()], adapter);
+        let subscriber = Subscriber::start(composition.port, "energy/smartmeter/state");
+        subscriber.wait_for("the meter's values at the broker", A_WHILE, |messages| {
+            if messages.is_empty() {
+                Err(composition.said("capture") + &composition.said("publisher"))
+            } else {
+                Ok(())
+            }
+        });
+        assert_confined(&composition, "capture");
+        let capture = composition.inspect("capture");
+        let networks = capture["NetworkSettings"]["Networks"].as_object().unwrap();
+        let own = format!("{}_meter", composition.name);
+        assert!(networks.keys().eq([&own]), "capture is in {networks:?}");
+        let devices = &capture["HostConfig"]["Devices"];
+        assert!(devices.as_array().is_none_or(Vec::is_empty), "{devices}");
     }
 
     #[test]
@@ -532,6 +663,11 @@ mod delivery {
         )
     }
 
+    fn kill(pid: u64) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+
     /// Waits until everything up to this sequence has come.
     fn wait_for_all(subscriber: &Subscriber, up_to: u64) -> Ledger {
         subscriber.wait_for(&format!("every reading up to {up_to}"), A_WHILE, |messages| {
@@ -548,19 +684,6 @@ mod delivery {
         })
     }
 
-    /// Stops a container as `docker stop` does, and tells how long it took and its exit code.
-    fn stop(composition: &Composition, service: &str) -> (Duration, i64) {
-        let id = composition.container(service);
-        let begun = jiff::Timestamp::now();
-        docker(&["stop", "-t", "10", &id]).done();
-        let state = inspect(&id)["State"].clone();
-        let ended: jiff::Timestamp = state["FinishedAt"].as_str().unwrap().parse().unwrap();
-        (
-            ended.duration_since(begun).unsigned_abs(),
-            state["ExitCode"].as_i64().unwrap(),
-        )
-    }
-
     #[test]
     #[ignore = "needs a container engine: tests/containers"]
     fn nothing_is_lost_while_broker_and_containers_come_and_go() {
@@ -573,7 +696,7 @@ mod delivery {
         wait_for_all(&subscriber, head);
 
         // The broker away, with telegrams coming.
-        stop(&composition, "mosquitto");
+        stop(&composition.container("mosquitto"));
         let before = composition.head();
         let while_away = wait_for(
             "telegrams while the broker is away",
@@ -588,7 +711,7 @@ mod delivery {
 
         // Each stopped, which takes a second at most, and started again.
         for service in ["publisher", "capture"] {
-            let (took, code) = stop(&composition, service);
+            let (took, code) = stop(&composition.container(service));
             assert_eq!(
                 code,
                 0,
@@ -601,13 +724,21 @@ mod delivery {
         let head = composition.head() + 3;
         wait_for_all(&subscriber, head);
 
-        // Each killed, and started again.
+        // Each killed as the system kills what takes too much memory: the engine starts it again by itself.
         for service in ["publisher", "capture"] {
-            let id = composition.container(service);
-            docker(&["kill", &id]).done();
-            let code = inspect(&id)["State"]["ExitCode"].as_i64();
-            assert_eq!(code, Some(137), "{service} was not killed");
-            docker(&["start", &id]).done();
+            let (id, pid) = (composition.container(service), composition.process(service));
+            let restarts = |state: &Value| state["RestartCount"].as_u64().unwrap();
+            let before = restarts(&inspect(&id));
+            kill(pid);
+            wait_for(&format!("{service} to be started again"), A_WHILE, || {
+                let now = inspect(&id);
+                if restarts(&now) == before + 1 && now["State"]["Running"] == true {
+                    Ok(())
+                } else {
+                    Err(now["State"].to_string())
+                }
+            });
+            assert_ne!(composition.process(service), pid);
         }
         let head = composition.head() + 3;
         wait_for_all(&subscriber, head);
@@ -713,21 +844,26 @@ mod secrets {
     const PASSWORD: &str = "correct-horse-battery";
     const WARNING: &str = "every user of this machine can read it";
 
-    /// Over the demo: a broker that wants a password, and the credentials as compose's secret.
+    /// Over the demo: a broker that wants a password, and the most that is ever logged.
     const WITH_PASSWORD: &str = "\
 services:
   publisher:
     environment:
-      SMARTMETER_MQTT_CRED_FILE: /run/secrets/mqtt_credentials
-    secrets: [mqtt_credentials]
+      SMARTMETER_DEBUG: 'true'
   mosquitto:
     volumes:
       - FOLDER/mosquitto.conf:/mosquitto/config/mosquitto.conf:ro
       - FOLDER/passwords:/mosquitto/config/passwords:ro
-secrets:
-  mqtt_credentials:
-    file: FOLDER/mqtt.properties
 ";
+
+    /// The lines that the composition has for credentials.
+    const LINES: [&str; 5] = [
+        "SMARTMETER_MQTT_CRED_FILE: /run/secrets/mqtt_credentials",
+        "secrets: [mqtt_credentials]",
+        "secrets:",
+        "mqtt_credentials:",
+        "file: ./mqtt-credentials.properties",
+    ];
 
     fn prepare(folder: &Folder) {
         use std::os::unix::fs::PermissionsExt;
@@ -744,17 +880,28 @@ secrets:
         )
         .done();
         fs::set_permissions(&passwords, fs::Permissions::from_mode(0o644)).unwrap();
-        // As compose/docker-compose.yml says: for the container's user alone.
-        let credentials = folder.write("mqtt.properties", format!("user=meter\npassword={PASSWORD}\n"));
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// The composition's file with credentials beside it, as it says: for the container's user alone.
+    fn with_credentials(folder: &Folder) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let file = edited(folder, &LINES, &[]);
+        let credentials = folder.write(
+            "compose/mqtt-credentials.properties",
+            format!("user=meter\npassword={PASSWORD}\n"),
+        );
         std::os::unix::fs::chown(&credentials, Some(65532), None).unwrap();
         fs::set_permissions(&credentials, fs::Permissions::from_mode(0o400)).unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        file
     }
 
     #[test]
     #[ignore = "needs a container engine: tests/containers"]
     fn the_password_is_used_and_shows_nowhere() {
-        let files = ["docker-compose.yml", "demo.yml"];
+        let project = Folder::new();
+        let file = with_credentials(&project);
+        let files = [file.to_str().unwrap(), "demo.yml"];
         let composition = Composition::up_with(&files, WITH_PASSWORD, prepare);
         let subscriber = Subscriber::start_at(
             "127.0.0.1",
@@ -772,6 +919,7 @@ secrets:
         );
         let status = composition.exec("publisher", &["/usr/local/bin/publisher", "status", "--json"]);
         let check = composition.exec("publisher", &["/usr/local/bin/publisher", "--check"]);
+        assert!(check.text().contains("debug: true"), "{}", check.text());
         for (place, text) in [
             ("publisher's log", composition.said("publisher")),
             ("capture's log", composition.said("capture")),
