@@ -15,6 +15,8 @@ struct Setting {
     path: String,
     value: String,
     default: String,
+    /// What is said behind the default: its bounds, an example.
+    further: String,
     is_on: bool,
 }
 
@@ -27,13 +29,8 @@ fn settings() -> Vec<Setting> {
         let content = line.trim_start();
         if let Some(prose) = content.strip_prefix("# ") {
             if let Some((_, text)) = prose.split_once("Default: ") {
-                default = Some(
-                    text.split(". ")
-                        .next()
-                        .unwrap_or(text)
-                        .trim_end_matches('.')
-                        .to_owned(),
-                );
+                let (first, further) = text.split_once(". ").unwrap_or((text, ""));
+                default = Some((first.trim_end_matches('.').to_owned(), further.to_owned()));
             }
             continue;
         }
@@ -50,13 +47,14 @@ fn settings() -> Vec<Setting> {
         } else {
             name.to_owned()
         };
-        let default = default
+        let (default, further) = default
             .take()
             .unwrap_or_else(|| panic!("{path} has no `Default:` above it"));
         settings.push(Setting {
             path,
             value: value.trim().to_owned(),
             default,
+            further,
             is_on,
         });
     }
@@ -97,6 +95,66 @@ fn the_file_has_every_key_in_order_with_its_default() {
             );
         }
     }
+}
+
+/// Seconds or bytes, as a bare number stands for them.
+fn bare(text: &str) -> u64 {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "d" => 86_400,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        unit => panic!("the unit {unit:?} of {text}"),
+    };
+    digits.parse::<u64>().unwrap() * unit
+}
+
+#[test]
+fn the_bounds_that_the_file_states_are_the_ones_that_hold() {
+    let is_taken = |path: &str, value: u64| {
+        let line = path.replace('.', ":\n  ");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("smartmeter-reader.yml");
+        std::fs::write(&file, format!("{line}: {value}\n")).unwrap();
+        load_from(&Flags::default(), &Environment::new(), &[file], "pi").is_ok()
+    };
+    let mut stated = Vec::new();
+    for setting in settings() {
+        let words: Vec<&str> = setting
+            .further
+            .split_whitespace()
+            .map(|word| word.trim_end_matches('.'))
+            .collect();
+        let (least, most) = match words[..] {
+            ["At", "most", most, ..] => (None, Some(bare(most))),
+            ["At", "least", least, ..] => (Some(bare(least)), None),
+            ["From", least, "to", most, ..] => (Some(bare(least)), Some(bare(most))),
+            _ => continue,
+        };
+        for (bound, beyond) in [
+            least.map(|least| (least, least - 1)),
+            most.map(|most| (most, most + 1)),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            assert!(is_taken(&setting.path, bound), "{} of {bound}", setting.path);
+            assert!(!is_taken(&setting.path, beyond), "{} of {beyond}", setting.path);
+        }
+        stated.push(setting.path);
+    }
+    assert_eq!(
+        stated,
+        [
+            "send_interval",
+            "meter_timeout",
+            "mqtt.max_payload",
+            "queue.max_size",
+            "queue.flush_interval"
+        ]
+    );
 }
 
 #[test]
