@@ -227,9 +227,11 @@ mod images {
                 "{program}: {}",
                 config["Volumes"]
             );
+            let check = config["Healthcheck"]["Test"].to_string();
+            let wanted = format!("[\"CMD\",\"/usr/local/bin/{program}\",\"status\"");
             assert!(
-                config["Healthcheck"]["Test"].is_array(),
-                "{program} has no health check"
+                check.starts_with(&wanted),
+                "{program}'s health is told by {check}"
             );
             for label in ["title", "description", "licenses", "version", "source"] {
                 let label = format!("org.opencontainers.image.{label}");
