@@ -747,9 +747,9 @@ mod delivery {
 
         // All made anew over the same volumes.
         let volumes_before = composition.head();
-        composition
-            .compose(&["up", "-d", "--no-build", "--force-recreate"])
-            .done();
+        // Taken away first, with the volumes that have no name: made anew in one step, nobody would remove those.
+        composition.compose(&["rm", "-s", "-f", "-v"]).done();
+        composition.compose(&["up", "-d", "--no-build"]).done();
         let head = wait_for(
             "telegrams after all was made anew",
             A_WHILE,
