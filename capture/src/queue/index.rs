@@ -1,7 +1,7 @@
 //! What blocks there are: one entry a block in memory, so that finding a record, a time or what to
 //! trim reads nothing from the disk. Rebuilt from the blocks themselves at every start.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use super::block::Header;
 
@@ -54,68 +54,71 @@ impl Entry {
     }
 }
 
-/// The blocks of a queue by their first sequence. They never overlap.
+/// The blocks of a queue, in the order of their first sequences. They never overlap. Nearly all that changes is at
+/// either end, so one piece of memory holds them in half of what a tree takes.
 #[derive(Debug, Default, Clone)]
 pub struct Index {
-    entries: BTreeMap<u64, Entry>,
+    entries: VecDeque<Entry>,
     stored_bytes: u64,
 }
 
 impl Index {
     /// Adds a block.
     pub fn insert(&mut self, entry: Entry) {
-        if let Some(old) = self.entries.insert(entry.first, entry) {
-            self.stored_bytes -= u64::from(old.stored_bytes);
-        }
+        self.remove(entry.first);
+        let place = self.place_from(entry.first);
+        self.entries.insert(place, entry);
         self.stored_bytes += u64::from(entry.stored_bytes);
     }
 
     /// Removes the block that begins with this sequence.
     pub fn remove(&mut self, first: u64) -> Option<Entry> {
-        let entry = self.entries.remove(&first)?;
+        let place = self
+            .entries
+            .binary_search_by_key(&first, |entry| entry.first)
+            .ok()?;
+        let entry = self.entries.remove(place)?;
         self.stored_bytes -= u64::from(entry.stored_bytes);
         Some(entry)
     }
 
     /// The block that holds this sequence, or else the next one after it.
     pub fn at_or_after(&self, sequence: u64) -> Option<Entry> {
-        let before = self
-            .entries
-            .range(..=sequence)
-            .next_back()
-            .map(|(_, entry)| *entry);
-        match before.filter(|entry| entry.last >= sequence) {
-            Some(entry) => Some(entry),
-            None => self.entries.range(sequence..).next().map(|(_, entry)| *entry),
-        }
+        let place = self.entries.partition_point(|entry| entry.last < sequence);
+        self.entries.get(place).copied()
     }
 
     /// The first block that holds a record captured at or after this time.
     pub fn captured_at_or_after(&self, at_us: i64) -> Option<Entry> {
         self.entries
-            .values()
+            .iter()
             .find(|entry| entry.newest_captured_us >= at_us)
             .copied()
     }
 
     /// The blocks in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Entry> {
-        self.entries.values()
+        self.entries.iter()
     }
 
     /// The blocks that begin at or after this sequence, in order.
     pub fn from(&self, first: u64) -> impl DoubleEndedIterator<Item = &Entry> {
-        self.entries.range(first..).map(|(_, entry)| entry)
+        self.entries.range(self.place_from(first)..)
+    }
+
+    /// Where the first block is that begins at or after this sequence.
+    fn place_from(&self, first: u64) -> usize {
+        self.entries.partition_point(|entry| entry.first < first)
     }
 
     /// Lowest sequence there is.
     pub fn first(&self) -> Option<u64> {
-        self.entries.values().next().map(|entry| entry.first)
+        self.entries.front().map(|entry| entry.first)
     }
 
     /// Highest sequence there is.
     pub fn last(&self) -> Option<u64> {
-        self.entries.values().next_back().map(|entry| entry.last)
+        self.entries.back().map(|entry| entry.last)
     }
 
     /// How many blocks there are.
