@@ -107,7 +107,12 @@ impl Installation {
         };
         // Several installations have one broker, and a second client of the same name would end the first one's
         // connection.
-        let name = self.folder.path().file_name().unwrap_or_default().to_string_lossy();
+        let name = self
+            .folder
+            .path()
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
         let text = format!(
             "send_interval: {send_interval}\nusb: {:?}\nmqtt:\n  address: 127.0.0.1:{broker}\n  \
              client_id: 'bench{name}'\n  topic: {TOPIC}\n{further}\
