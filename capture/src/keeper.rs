@@ -30,6 +30,7 @@ use shared::wire::client::{Append, Appended};
 use shared::wire::{ConsumerStatus, ImportedFile, Loss, MAX_FRAME_BYTES, Refusal, Reply, Request, Status};
 
 use crate::clock;
+use crate::heartbeat::Heartbeat;
 use crate::import::chain::Chain;
 use crate::import::part::{self, PartError};
 use crate::import::taken::Taken;
@@ -122,6 +123,7 @@ pub struct Keeper {
     file: Option<Progress>,
     consumers: Consumers,
     service_manager: ServiceManager,
+    heartbeat: Heartbeat,
     gate: Gate,
     /// Told once, when a file has been read and what it gave is durable.
     input_end: SyncSender<InputEnd>,
@@ -162,6 +164,7 @@ impl Keeper {
         let meter = MeterSilence::new(settings.meter_timeout, clock::uptime_us());
         Ok(Self {
             queue,
+            heartbeat: Heartbeat::begin(),
             settings,
             ask_intake,
             meter_file,
@@ -192,6 +195,11 @@ impl Keeper {
         self.taken.files()
     }
 
+    /// What it gives a sign of life to.
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat.clone()
+    }
+
     /// Keeps the queue until it is told to stop, then closes it.
     ///
     /// # Errors
@@ -210,6 +218,7 @@ impl Keeper {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.heartbeat.beat();
             self.flush_where_due();
             self.upkeep();
             self.meter.look(clock::uptime_us());
@@ -247,7 +256,11 @@ impl Keeper {
         if self.has_more_upkeep {
             return Duration::ZERO;
         }
-        let tick = if self.stop_by.is_some() { STOP_TICK } else { TICK };
+        let tick = match self.stop_by {
+            Some(_) => STOP_TICK,
+            None if self.trouble.is_none() => TICK,
+            None => TROUBLE_TICK,
+        };
         match self.unflushed_since {
             Some(since) if self.trouble.is_none() => {
                 tick.min(self.settings.flush_interval.saturating_sub(since.elapsed()))
@@ -638,8 +651,11 @@ fn not_open(what: &str) -> Reply {
     }
 }
 
-/// Longest time between two looks at what may be due.
-const TICK: Duration = Duration::from_secs(1);
+/// Longest time between two looks at what may be due: longer than between two telegrams of most meters, which then
+/// wake the keeper and nothing else does.
+const TICK: Duration = Duration::from_secs(2);
+/// The same while the disk is in trouble.
+const TROUBLE_TICK: Duration = Duration::from_secs(1);
 /// The same while stopping.
 const STOP_TICK: Duration = Duration::from_millis(20);
 /// How long intake may take to end when capture stops.

@@ -10,6 +10,7 @@ pub mod export;
 pub mod failure;
 pub mod forget;
 pub mod forwarder;
+pub mod heartbeat;
 pub mod import;
 pub mod intake;
 pub mod keeper;

@@ -342,21 +342,29 @@ impl Queue {
         if self.recent_blocks < merge::GROUP_BLOCKS {
             return Ok(None);
         }
-        let run = merge::group(&self.shared.view().index);
+        let mut run = merge::group(&self.shared.view().index);
         if run.len() < 2 {
             self.recent_blocks = 0;
             return Ok(None);
         }
-        let Some(records) = self.read_blocks(&run)? else {
+        let Some(mut records) = self.read_blocks(&run)? else {
             // A damaged one among them: left to whoever reads it, and to be merged around.
             self.recent_blocks = 0;
             return Ok(None);
         };
-        let elapsed_ms = run.iter().map(|entry| entry.elapsed_ms).sum();
-        let bytes = self
-            .writer
-            .encode(&records, elapsed_ms, self.mark.generation)
-            .map_err(|error| self.failed("compressing for", &error))?;
+        let bytes = loop {
+            let elapsed_ms = run.iter().map(|entry| entry.elapsed_ms).sum();
+            let bytes = self
+                .writer
+                .encode(&records, elapsed_ms, self.mark.generation)
+                .map_err(|error| self.failed("compressing for", &error))?;
+            let Some(fewer) = merge::fewer(run.len(), bytes.len()) else {
+                break bytes;
+            };
+            run.truncate(fewer);
+            let last = run.last().map_or(0, |entry| entry.last);
+            records.retain(|record| record.sequence <= last);
+        };
         let header = block::read_header(&bytes).map_err(|error| self.failed("compressing for", &error))?;
         let new = Entry::new(&header, Place::Grouped);
         change.remove.extend(run.iter().map(|old| (old.place, old.first)));

@@ -13,7 +13,8 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
 
 use shared::config::{Config, PortAddress};
 use shared::exit::Exit;
@@ -21,6 +22,7 @@ use shared::wire::Loss;
 
 use crate::failure::Failure;
 use crate::forwarder::{Forwarder, PortFile};
+use crate::heartbeat::Heartbeat;
 use crate::intake::{Intake, Memory};
 use crate::keeper::{CHANNEL_MESSAGES, Gate, Keeper, KeeperSettings, Message};
 use crate::meter::MeterFile;
@@ -105,6 +107,7 @@ pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
         .start(arrivals, file.map(|file| (file, keeper.imports())))
         .map_err(no_thread)?;
     let ended = stop.clone();
+    let heartbeat = keeper.heartbeat();
     let keeper = std::thread::Builder::new()
         .name("keeper".to_owned())
         .spawn(move || {
@@ -131,7 +134,7 @@ pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
     signalled.running();
     service_manager.ready();
 
-    let why = stopped.recv().unwrap_or(Stop::Fault("signals"));
+    let why = wait(&stopped, &heartbeat, KEEPER_PATIENCE)?;
     service_manager.stopping();
     match &why {
         Stop::Signal(name) => tracing::info!("stopping: {name}"),
@@ -171,6 +174,34 @@ pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
         }
     }
 }
+
+/// Waits until capture is to stop.
+///
+/// # Errors
+///
+/// Where the keeper has not gone round for longer than `patience`: nothing but the end of the process helps then.
+fn wait(stopped: &Receiver<Stop>, heartbeat: &Heartbeat, patience: Duration) -> Result<Stop, Failure> {
+    loop {
+        match stopped.recv_timeout(patience / 5) {
+            Ok(why) => return Ok(why),
+            Err(RecvTimeoutError::Disconnected) => return Ok(Stop::Fault("signals")),
+            Err(RecvTimeoutError::Timeout) => {
+                let age = heartbeat.age();
+                if age > patience {
+                    let words = format!(
+                        "the queue has not answered for {} s: capture ends, to be started again; what was accepted is \
+                         on the disk",
+                        age.as_secs()
+                    );
+                    return Err(Failure::new(Exit::Storage, words));
+                }
+            }
+        }
+    }
+}
+
+/// How long the keeper may take for one round: what takes longest is writing a large database anew on a slow card.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Opens the queue that the configuration names.
 ///

@@ -143,6 +143,11 @@ impl Reader {
             };
             let line = match came {
                 Ok(Came::Bytes(bytes)) => {
+                    let before = silence.go_on();
+                    // Where nobody woke up for the end of a telegram's burst, it is noticed now.
+                    if self.search.is_burst_told() && silence.lasted >= BURST_OVER {
+                        let _ = self.silent(before, silence.lasted);
+                    }
                     silence = Silence::begin();
                     match self.take(buffer.get(..bytes).unwrap_or_default()) {
                         Ok(line) => line,
@@ -196,7 +201,7 @@ impl Reader {
     /// How long to wait for bytes: until the next thing that silence decides.
     fn next_wait(&self, silence: Duration) -> Duration {
         let next = match self.port.address {
-            PortAddress::Serial(_) if silence < BURST_OVER => BURST_OVER,
+            PortAddress::Serial(_) if silence < BURST_OVER && !self.search.is_burst_told() => BURST_OVER,
             PortAddress::Serial(_) if !self.search.is_settled() && silence < SILENCE => SILENCE,
             PortAddress::Tcp { .. } => self.tcp_silence,
             _ => return Duration::from_secs(60),

@@ -80,6 +80,11 @@ impl LineSearch {
         self.has_worked
     }
 
+    /// Whether what came since the last pause held a telegram: that it is over then says nothing more.
+    pub fn is_burst_told(&self) -> bool {
+        self.held_telegram
+    }
+
     /// A telegram was valid. Whether that is news: remember [`LineSearch::line`].
     pub fn telegram(&mut self) -> bool {
         self.held_telegram = true;

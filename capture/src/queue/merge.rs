@@ -15,13 +15,12 @@ use super::index::{Entry, Index, Place};
 
 /// Blocks of flushes that become one.
 pub const GROUP_BLOCKS: usize = 8;
-/// Bytes before compression that a merged block aims at: some 290 telegrams, which compress to 5 KB. With half as much
-/// a day is stored in a tenth less, since sled writes smaller leaves anew; a month in a sixth more, and opening it
-/// takes 2 MB more memory for twice as many leaves.
-pub const TARGET_RAW_BYTES: usize = 256 * 1024;
-/// Most bytes of a block of several records as stored: 17 of them, a full leaf of sled's tree, stay
-/// below the 128 KiB that sled keeps in its log.
-pub const MAX_STORED_BYTES: usize = 7 * 1024;
+/// Bytes before compression that a merged block aims at: some 150 telegrams, which compress to 3.3 KB.
+pub const TARGET_RAW_BYTES: usize = 144 * 1024;
+/// Most bytes of a block of several records as stored: 17 of them, a full leaf of sled's tree, stay below the quarter of
+/// a segment, 64 KiB, that sled keeps in its log. A larger leaf becomes a file of its own, and where that cannot be
+/// written sled waits for it for ever.
+pub const MAX_STORED_BYTES: usize = 3700;
 /// Most records of a block.
 pub const MAX_RECORDS: u64 = 2048;
 
@@ -41,7 +40,7 @@ pub fn group(index: &Index) -> Vec<Entry> {
     let mut run: Vec<Entry> = Vec::new();
     for entry in index.iter().rev() {
         let follows = run.last().is_none_or(|later| entry.last + 1 == later.first);
-        if entry.place != Place::Recent || !follows || run.len() >= 4 * GROUP_BLOCKS {
+        if entry.place != Place::Recent || is_full(entry) || !follows || run.len() >= 4 * GROUP_BLOCKS {
             break;
         }
         run.push(*entry);
@@ -82,6 +81,13 @@ pub fn candidates(index: &Index, from: u64) -> Vec<Entry> {
         run.add(entry);
     }
     if run.is_worth_it() { run.blocks } else { Vec::new() }
+}
+
+/// How many blocks of a run to merge, where all of them together gave so many bytes; none where they fit, or are two,
+/// which fit since neither is full. Neighbours compress alike, so it is known nearly.
+pub fn fewer(blocks: usize, stored_bytes: usize) -> Option<usize> {
+    let is_too_much = stored_bytes > MAX_STORED_BYTES && blocks > 2;
+    is_too_much.then(|| (blocks * MAX_STORED_BYTES / stored_bytes).max(2))
 }
 
 /// Where the next search may begin: after the full blocks at the front.

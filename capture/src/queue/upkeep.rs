@@ -57,12 +57,12 @@ impl Queue {
             let bytes = BlockWriter::new(COMPRESSION_LEVEL)
                 .and_then(|mut writer| writer.encode(&records, elapsed_ms, self.mark.generation))
                 .map_err(|error| self.failed("compressing for", &error))?;
-            if bytes.len() <= merge::MAX_STORED_BYTES || run.len() <= 2 {
+            let Some(fewer) = merge::fewer(run.len(), bytes.len()) else {
                 let header =
                     block::read_header(&bytes).map_err(|error| self.failed("compressing for", &error))?;
                 break (Entry::new(&header, Place::Merged), bytes);
-            }
-            run.truncate(run.len().div_ceil(2));
+            };
+            run.truncate(fewer);
             let last = run.last().map_or(0, |entry| entry.last);
             records.retain(|record| record.sequence <= last);
         };
