@@ -24,11 +24,11 @@ pub(super) fn only_in_unit(contents: &[u8], measure: Measure) -> Option<Decimal>
     usual(contents, measure).or_else(|| in_unit(single(contents)?, measure))
 }
 
-/// The same for numbers that are written as the standard prints them, which are nearly all, and are read at one
-/// look.
+/// The same for numbers that are written as the standard prints them, without a sign, which are nearly all, and are
+/// read at one look.
 #[inline]
 fn usual(contents: &[u8], measure: Measure) -> Option<Decimal> {
-    let (number, end) = decimal(contents.strip_prefix(b"(")?)?;
+    let (number, end) = unsigned(contents.strip_prefix(b"(")?, false)?;
     (measure.is_usual_end(end) && is_possible(number, measure)).then_some(number)
 }
 
@@ -59,12 +59,16 @@ pub(super) fn scaled(mut number: Decimal, power_of_ten: i8) -> Option<Decimal> {
 }
 
 /// Digits with at most one point among them and perhaps a minus sign before them, and what comes after.
-#[inline(always)]
 fn decimal(text: &[u8]) -> Option<(Decimal, &[u8])> {
-    let (is_negative, digits) = match text.strip_prefix(b"-") {
-        Some(digits) => (true, digits),
-        None => (false, text),
-    };
+    match text.strip_prefix(b"-") {
+        Some(digits) => unsigned(digits, true),
+        None => unsigned(text, false),
+    }
+}
+
+/// The same behind the sign.
+#[inline(always)]
+fn unsigned(digits: &[u8], is_negative: bool) -> Option<(Decimal, &[u8])> {
     // Byte by byte, and once: a telegram holds thirty numbers, and they are what its parsing takes longest for.
     let mut mantissa = 0_u64;
     let mut rest = digits;
