@@ -87,7 +87,7 @@ const LARGE_BYTES: usize = 3 * 1024;
 /// Large blocks that have gone through the cache when the tree is made: a day and a half of telegrams.
 const NEEDED_FROM_BLOCKS: usize = 512;
 /// Bytes of blocks after which the cache is cleared of them.
-const PASSED_BYTES: usize = 512 * 1024;
+const PASSED_BYTES: usize = 256 * 1024;
 /// Keys that sled leaves in a leaf which was filled in order.
 const KEYS_A_LEAF: usize = 8;
 /// Enough for more leaves than sled's cache has parts.

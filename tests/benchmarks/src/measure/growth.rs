@@ -63,8 +63,8 @@ pub fn step(arguments: &[String]) -> anyhow::Result<()> {
             &day,
             Filling {
                 telegrams: missing,
-                group: 240,
-                commit_every: Some(240),
+                group: 144,
+                commit_every: Some(144),
             },
         )?;
         queue.close()?;
