@@ -63,6 +63,22 @@ pub struct Index {
 }
 
 impl Index {
+    /// Whether these blocks are in the order of their sequences and none overlaps another.
+    pub fn is_in_order(blocks: &[Entry]) -> bool {
+        blocks
+            .windows(2)
+            .all(|pair| matches!(pair, [before, after] if before.last < after.first))
+    }
+
+    /// The index of blocks that are [in order](Self::is_in_order), in the memory that they are in.
+    pub fn of_blocks_in_order(mut blocks: Vec<Entry>) -> Self {
+        blocks.shrink_to_fit();
+        Self {
+            stored_bytes: blocks.iter().map(|entry| u64::from(entry.stored_bytes)).sum(),
+            entries: blocks.into(),
+        }
+    }
+
     /// Adds a block.
     pub fn insert(&mut self, entry: Entry) {
         self.remove(entry.first);
