@@ -122,7 +122,11 @@ fn capture(table: &mut Table<'_>) {
             (format!("live_{interval}_capture_cpu_us"), "capture"),
             (format!("live_{interval}_publisher_cpu_us"), "publisher"),
         ];
-        let beside: Vec<(&str, &str)> = each.iter().map(|(name, words)| (name.as_str(), *words)).collect();
+        let mut beside: Vec<(&str, &str)> =
+            each.iter().map(|(name, words)| (name.as_str(), *words)).collect();
+        if interval == "0s" {
+            beside.push(("live_plain_cpu_us", "append and fdatasync alone"));
+        }
         let what = format!("CPU a telegram, both processes at 1 a second, flush {interval}");
         table.row(
             &what,

@@ -1,14 +1,19 @@
 //! The real programs with a meter: at one telegram a second in real time, and as fast as it goes, with little and
 //! with much in the queue.
 
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use tests::broker::Mosquitto;
 use tests::meter::Meter;
 use tests::process::Process;
 
 use crate::figures::figure;
+use crate::floor::{Kept, Plain};
 use crate::installation::{Configuration, Installation};
 use crate::telegrams::Telegrams;
 use crate::usage::Usage;
@@ -64,6 +69,9 @@ fn in_real_time(seconds: u64) -> anyhow::Result<()> {
             publisher,
         });
     }
+    let (numbers, arrived) = sync_channel(1);
+    let file = folder.path().join("plain");
+    let plain = thread::spawn(move || keep_plain(file, &arrived));
     // The line's setting is found and everything has been needed once.
     let mut number = 0;
     let begins = Instant::now();
@@ -71,6 +79,7 @@ fn in_real_time(seconds: u64) -> anyhow::Result<()> {
         for one in running {
             one.installation.meter.send(telegrams.at(number));
         }
+        let _ = numbers.send(number);
         number += 1;
         thread::sleep((begins + Duration::from_secs(number)).saturating_duration_since(Instant::now()));
     };
@@ -82,6 +91,9 @@ fn in_real_time(seconds: u64) -> anyhow::Result<()> {
     let before = usages(&running);
     (0..seconds).for_each(|_| tick(&mut running));
     let after = usages(&running);
+    drop(numbers);
+    let plain = plain.join().map_err(|_| anyhow::anyhow!("the plain file"))??;
+    figure("live_plain_cpu_us", plain.as_secs_f64() * 1e6 / seconds as f64);
     for ((flush_interval, before), after) in FLUSH_INTERVALS.iter().zip(before).zip(after) {
         let (capture, publisher) = (
             after.0.cpu_us_each(&before.0, seconds),
@@ -105,6 +117,25 @@ fn in_real_time(seconds: u64) -> anyhow::Result<()> {
     }
     figure("live_seconds", seconds as f64);
     Ok(())
+}
+
+/// The same telegrams at the same moments in a plain file, each synced: what it takes of a processor after the first
+/// few.
+fn keep_plain(path: PathBuf, numbers: &Receiver<u64>) -> anyhow::Result<Duration> {
+    let own = || {
+        let cpu = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32)
+    };
+    let telegrams = Telegrams::of_household(3_600);
+    let mut plain = Plain::create(&path)?;
+    let mut before = own();
+    for number in numbers {
+        plain.keep(number..number + 1, &telegrams)?;
+        if number < 4 {
+            before = own();
+        }
+    }
+    Ok(own().saturating_sub(before))
 }
 
 /// As fast as capture reads, into an empty queue, with a publisher that keeps up as it can.
