@@ -58,29 +58,37 @@ pub fn group(index: &Index) -> Vec<Entry> {
         .collect()
 }
 
-/// The oldest run of neighbouring blocks that is worth merging, looking only at those that begin at or
-/// after `from`. Empty where there is none.
-pub fn candidates(index: &Index, from: u64) -> Vec<Entry> {
+/// What to merge, and where to look the next time.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Search {
+    /// The oldest run of neighbouring blocks that is worth merging.
+    Found(Vec<Entry>),
+    /// There is none. Blocks that begin before this sequence never will be in one: what is before a full block or a
+    /// hole can grow no more.
+    NothingBefore(u64),
+}
+
+/// Looks for what to merge among the blocks that begin at or after `from`.
+pub fn search(index: &Index, from: u64) -> Search {
     let mut run = Run::default();
+    let mut end = from;
     for entry in index.from(from) {
-        if is_full(entry) {
-            // What is before it can grow no more.
-            if run.blocks.len() > 1 {
-                return run.blocks;
-            }
-            run = Run::default();
-            continue;
-        }
         let follows = run.blocks.last().is_none_or(|last| last.last + 1 == entry.first);
-        if !follows || !run.has_room_for(entry) {
+        if is_full(entry) || !follows || !run.has_room_for(entry) {
             if run.blocks.len() > 1 {
-                return run.blocks;
+                return Search::Found(run.blocks);
             }
             run = Run::default();
         }
-        run.add(entry);
+        if !is_full(entry) {
+            run.add(entry);
+        }
+        end = entry.last + 1;
     }
-    if run.is_worth_it() { run.blocks } else { Vec::new() }
+    if run.is_worth_it() {
+        return Search::Found(run.blocks);
+    }
+    Search::NothingBefore(run.blocks.first().map_or(end, |block| block.first))
 }
 
 /// How many blocks of a run to merge, where all of them together gave so many bytes; none where they fit, or are two,
@@ -88,14 +96,6 @@ pub fn candidates(index: &Index, from: u64) -> Vec<Entry> {
 pub fn fewer(blocks: usize, stored_bytes: usize) -> Option<usize> {
     let is_too_much = stored_bytes > MAX_STORED_BYTES && blocks > 2;
     is_too_much.then(|| (blocks * MAX_STORED_BYTES / stored_bytes).max(2))
-}
-
-/// Where the next search may begin: after the full blocks at the front.
-pub fn first_not_full(index: &Index, from: u64) -> u64 {
-    index
-        .from(from)
-        .find(|entry| !is_full(entry))
-        .map_or_else(|| index.last().map_or(from, |last| last + 1), |entry| entry.first)
 }
 
 /// Whether a block is as large as merging makes them.
@@ -127,5 +127,56 @@ impl Run {
     fn is_worth_it(&self) -> bool {
         self.blocks.len() > 1
             && (self.raw_bytes >= TARGET_RAW_BYTES / 16 * 15 || self.records >= MAX_RECORDS / 16 * 15)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks of these sizes in sixteenths of a full one, each of ten records; a zero is a hole of ten.
+    fn index(sixteenths: &[usize]) -> Index {
+        let mut index = Index::default();
+        for (first, size) in (1..).step_by(10).zip(sixteenths).filter(|(_, size)| **size > 0) {
+            index.insert(Entry {
+                first,
+                last: first + 9,
+                stored_bytes: 100,
+                raw_bytes: (TARGET_RAW_BYTES / 16 * size) as u32,
+                newest_captured_us: 0,
+                elapsed_ms: 0,
+                generation: 1,
+                place: Place::Grouped,
+            });
+        }
+        index
+    }
+
+    fn found(sixteenths: &[usize], from: u64) -> Result<Vec<u64>, u64> {
+        match search(&index(sixteenths), from) {
+            Search::Found(run) => Ok(run.iter().map(|entry| entry.first).collect()),
+            Search::NothingBefore(sequence) => Err(sequence),
+        }
+    }
+
+    #[test]
+    fn what_is_found_and_from_where_nothing_was() {
+        type Row<'a> = (&'a [usize], u64, Result<Vec<u64>, u64>);
+        let table: [Row<'_>; 9] = [
+            (&[], 0, Err(0)),
+            (&[16, 16, 12], 0, Err(31)),
+            // Not worth it yet.
+            (&[16, 4, 4], 0, Err(11)),
+            (&[16, 4, 4, 7], 0, Ok(vec![11, 21, 31])),
+            // What a full block follows grows no more.
+            (&[4, 4, 16, 4], 0, Ok(vec![1, 11])),
+            (&[4, 16, 16, 4, 4], 0, Err(31)),
+            (&[4, 0, 4, 4, 0, 16], 0, Ok(vec![21, 31])),
+            (&[4, 0, 4, 0, 16], 0, Err(51)),
+            (&[4, 4, 16, 4, 4], 21, Err(31)),
+        ];
+        for (sixteenths, from, expected) in table {
+            assert_eq!(found(sixteenths, from), expected, "{sixteenths:?} from {from}");
+        }
     }
 }

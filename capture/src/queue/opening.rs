@@ -23,7 +23,7 @@ use super::outcome::{OpenReport, QueueOptions};
 use super::reader::{LastArrival, Shared, View};
 use super::salvage::{Salvage, cut, is_superseded, resolve};
 use super::store::{Change, Opened, Store, StoreErrorKind};
-use super::{OpenError, Queue, headroom, merge, rebuild};
+use super::{OpenError, Queue, headroom, rebuild};
 
 /// An opened database, and whole blocks that were found in its files before it was opened.
 pub(super) struct Found {
@@ -224,7 +224,7 @@ impl Queue {
             .write_synced(&mut self.mark)
             .map_err(system("writing", &self.layout.mark()))?;
         self.cursors = all_cursors;
-        self.merge_from = merge::first_not_full(&index, 0);
+        self.merge_from = 0;
         self.recent_blocks = index.iter().filter(|entry| entry.place == Place::Recent).count();
         {
             let mut view = self.shared.view();

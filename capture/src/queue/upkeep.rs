@@ -42,15 +42,20 @@ impl Queue {
     }
 
     fn merge(&mut self, done: &mut Maintained) -> Result<(), FlushError> {
-        let mut run = merge::candidates(&self.shared.view().index, self.merge_from);
-        let Some(last) = run.last().filter(|_| run.len() > 1) else {
-            return Ok(());
+        let found = merge::search(&self.shared.view().index, self.merge_from);
+        let mut run = match found {
+            merge::Search::Found(run) => run,
+            merge::Search::NothingBefore(sequence) => {
+                self.merge_from = sequence;
+                return Ok(());
+            }
         };
         let Some(mut records) = self.read_blocks(&run)? else {
             // A damaged one among them: noted by whoever reads it. What is behind it is merged.
-            self.merge_from = last.last + 1;
+            self.merge_from = run.last().map_or(self.merge_from, |last| last.last + 1);
             return Ok(());
         };
+        self.merge_from = run.first().map_or(self.merge_from, |first| first.first);
         let (entry, bytes) = loop {
             let elapsed_ms = run.iter().map(|entry| entry.elapsed_ms).sum();
             // A writer of its own: its memory is large, and is given back.
@@ -83,7 +88,6 @@ impl Queue {
                     view.index.remove(old.first);
                 }
                 view.index.insert(entry);
-                self.merge_from = merge::first_not_full(&view.index, self.merge_from);
             }
         }
         self.shared.grown.notify_all();
