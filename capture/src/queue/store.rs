@@ -16,7 +16,7 @@
 //!   settings (`conf`), without which it reads nothing.
 //! * It gives the file's lock back a moment after it was dropped. So opening waits for it a little.
 //! * Its cache has 256 parts, each of which keeps the page it saw last however large that is, and looks at
-//!   what to drop only after 64 accesses. So it would hold 256 leaves of merged blocks, 20 MB, whatever its
+//!   what to drop only after 64 accesses. So it would hold 256 leaves of merged blocks, 10 MB, whatever its
 //!   capacity. See `ballast`.
 //! * A leaf of its tree holds up to 17 values and must stay below a quarter of a segment to be kept in
 //!   the log: larger ones become files of their own. So merged blocks are kept small, see `merge`.

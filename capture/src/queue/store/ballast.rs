@@ -2,12 +2,11 @@
 //!
 //! sled drops a page from its cache only for another one in the same of the cache's 256 parts (the page's
 //! number modulo 256), never the last one there, and only at every 64th access to that part. Leaves of
-//! merged blocks have up to 120 KB, so it would hold 20 MB of them whatever its capacity.
+//! merged blocks have up to 64 KB, so it would hold 10 MB of them whatever its capacity.
 //!
 //! So a database of many blocks has a tree of small leaves, made in one go, so that their numbers follow each
 //! other and every part has one. Once [`PASSED_BYTES`] of blocks have gone through the cache each of those
-//! leaves is looked up often enough to be the last one in its part, and what was there before goes: a
-//! process that opens a queue of 600,000 telegrams takes 8 MB in place of 16.
+//! leaves is looked up often enough to be the last one in its part, and what was there before goes.
 //!
 //! It costs up to 2 MB of the file, since sled moves small pages from segment to segment. So there is none
 //! before [`NEEDED_FROM_BLOCKS`], when the large leaves are too few to matter. The tree means nothing: a
@@ -83,9 +82,9 @@ fn key(number: usize) -> [u8; 4] {
 
 const TREE: &str = "ballast";
 /// Blocks smaller than this do not count: the small ones of the last minutes are soon gone.
-const LARGE_BYTES: usize = 3 * 1024;
-/// Large blocks that have gone through the cache when the tree is made: a day and a half of telegrams.
-const NEEDED_FROM_BLOCKS: usize = 512;
+const LARGE_BYTES: usize = 1536;
+/// Large blocks that have gone through the cache when the tree is made: a day and three quarters of telegrams.
+const NEEDED_FROM_BLOCKS: usize = 1024;
 /// Bytes of blocks after which the cache is cleared of them.
 const PASSED_BYTES: usize = 256 * 1024;
 /// Keys that sled leaves in a leaf which was filled in order.
