@@ -164,7 +164,7 @@ impl Keeper {
         let meter = MeterSilence::new(settings.meter_timeout, clock::uptime_us());
         Ok(Self {
             queue,
-            heartbeat: Heartbeat::begin(),
+            heartbeat: Heartbeat::default(),
             settings,
             ask_intake,
             meter_file,

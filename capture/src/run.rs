@@ -179,29 +179,32 @@ pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
 ///
 /// # Errors
 ///
-/// Where the keeper has not gone round for longer than `patience`: nothing but the end of the process helps then.
+/// Where the keeper has not gone round for `patience`: nothing but the end of the process helps then.
 fn wait(stopped: &Receiver<Stop>, heartbeat: &Heartbeat, patience: Duration) -> Result<Stop, Failure> {
-    loop {
-        match stopped.recv_timeout(patience / 5) {
+    let (mut count, mut looks) = (heartbeat.count(), 0);
+    // Looked at several times, since a process that was frozen finds all of its time over at once.
+    while looks < LOOKS {
+        match stopped.recv_timeout(patience / LOOKS) {
             Ok(why) => return Ok(why),
             Err(RecvTimeoutError::Disconnected) => return Ok(Stop::Fault("signals")),
-            Err(RecvTimeoutError::Timeout) => {
-                let age = heartbeat.age();
-                if age > patience {
-                    let words = format!(
-                        "the queue has not answered for {} s: capture ends, to be started again; what was accepted is \
-                         on the disk",
-                        age.as_secs()
-                    );
-                    return Err(Failure::new(Exit::Storage, words));
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => {}
         }
+        let before = std::mem::replace(&mut count, heartbeat.count());
+        looks = if count == before { looks + 1 } else { 0 };
     }
+    Err(Failure::new(
+        Exit::Storage,
+        format!(
+            "the queue has not answered for {} s: capture ends, to be started again; what was stored is on the disk",
+            patience.as_secs()
+        ),
+    ))
 }
 
 /// How long the keeper may take for one round: what takes longest is writing a large database anew on a slow card.
-const KEEPER_PATIENCE: Duration = Duration::from_secs(600);
+const KEEPER_PATIENCE: Duration = Duration::from_secs(1800);
+/// Into how many parts that is divided.
+const LOOKS: u32 = 5;
 
 /// Opens the queue that the configuration names.
 ///

@@ -7,7 +7,7 @@ use capture::queue::{Arrival, Queue, QueueOptions};
 /// Blocks as merging makes them: each as large as it may be. As many as thirty days have would take minutes
 /// to write here; beyond some hundred it no longer matters how many.
 const BLOCKS: u64 = 4000;
-const BLOCK_BYTES: usize = 3500;
+const BLOCK_BYTES: usize = 6000;
 /// What the process may have grown by. Where nothing clears sled's cache opening alone takes 28 MB.
 const MAX_GROWTH_BYTES: u64 = 16_000_000;
 

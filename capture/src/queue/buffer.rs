@@ -76,7 +76,7 @@ impl Buffer {
                     .sum();
                 let bytes = writer.encode(records, elapsed, generation)?;
                 if bytes.len() > merge::MAX_STORED_BYTES && count > 1 {
-                    count = count.div_ceil(2);
+                    count = (count * merge::MAX_STORED_BYTES / bytes.len()).max(1);
                     most = count;
                     continue;
                 }

@@ -16,11 +16,10 @@
 //!   settings (`conf`), without which it reads nothing.
 //! * It gives the file's lock back a moment after it was dropped. So opening waits for it a little.
 //! * Its cache has 256 parts, each of which keeps the page it saw last however large that is, and looks at
-//!   what to drop only after 64 accesses. So it would hold 256 leaves of merged blocks, 10 MB, whatever its
+//!   what to drop only after 64 accesses. So it would hold 256 leaves of merged blocks, 20 MB, whatever its
 //!   capacity. See `ballast`.
 //! * A leaf of its tree holds up to 17 values and must stay below a quarter of a segment to be kept in
 //!   the log: larger ones become files of their own. So merged blocks are kept small, see `merge`.
-//! * A database opens with the segments that it was made with and no others, so those are looked up in `conf`.
 
 mod ballast;
 
@@ -46,11 +45,7 @@ const GROUPED: &str = "grouped";
 const RECENT: &str = "recent";
 const CURSORS: &str = "cursors";
 const CACHE_BYTES: u64 = 1024 * 1024;
-/// Pieces by which the file grows. Some five of them are always being written, waiting to be free, or free, so that
-/// sled's own 512 KiB make a day's queue a quarter larger.
-const SEGMENT_BYTES: usize = 256 * 1024;
-/// Those of databases that this program made before it took smaller ones. A database keeps what it was made with.
-const OLDER_SEGMENT_BYTES: usize = 512 * 1024;
+const SEGMENT_BYTES: usize = 512 * 1024;
 /// Syncs after which the file's clean pages are dropped from the system's cache.
 const DROP_CACHE_SYNCS: u32 = 64;
 /// How long opening waits for the lock of a handle that was just dropped.
@@ -137,25 +132,12 @@ impl Store {
     /// Where it cannot be opened within `patience`, an opening that takes longer counts as damaged; or where
     /// a later version of this program has written blocks to it, which are then as they were.
     pub fn open(path: &Path, patience: Duration) -> Result<Opened, StoreError> {
-        Self::open_with(path, segment_bytes(path), patience)
-    }
-
-    /// Makes an empty database whose segments are as large as this one's, for a copy of its blocks: those may be too
-    /// large for smaller ones.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn create_like(&self, path: &Path, patience: Duration) -> Result<Self, StoreError> {
-        Ok(Self::open_with(path, segment_bytes(&self.path), patience)?.store)
-    }
-
-    fn open_with(path: &Path, segment_bytes: usize, patience: Duration) -> Result<Opened, StoreError> {
         let (sender, receiver) = mpsc::sync_channel(1);
         let owned = path.to_owned();
         let spawned = std::thread::Builder::new()
             .name("queue-open".to_owned())
             .spawn(move || {
-                let result = guarded("opening", &owned, || Self::open_and_read(&owned, segment_bytes));
+                let result = guarded("opening", &owned, || Self::open_and_read(&owned));
                 // The receiver has gone where this took too long.
                 let _ = sender.send(result);
             });
@@ -175,10 +157,10 @@ impl Store {
         }
     }
 
-    fn open_and_read(path: &Path, segment_bytes: usize) -> Result<Opened, StoreError> {
+    fn open_and_read(path: &Path) -> Result<Opened, StoreError> {
         let failed = |error: sled::Error| from_sled("opening", path, &error);
         remove_unfinished(path).map_err(|error| from_io("opening", path, &error))?;
-        let database = Self::open_database(path, segment_bytes)?;
+        let database = Self::open_database(path)?;
         let merged = database.open_tree(MERGED).map_err(failed)?;
         let grouped = database.open_tree(GROUPED).map_err(failed)?;
         let recent = database.open_tree(RECENT).map_err(failed)?;
@@ -250,13 +232,13 @@ impl Store {
         })
     }
 
-    fn open_database(path: &Path, segment_bytes: usize) -> Result<sled::Db, StoreError> {
+    fn open_database(path: &Path) -> Result<sled::Db, StoreError> {
         let started = Instant::now();
         loop {
             let config = sled::Config::new()
                 .path(path)
                 .cache_capacity(CACHE_BYTES)
-                .segment_size(segment_bytes)
+                .segment_size(SEGMENT_BYTES)
                 .mode(sled::Mode::LowSpace)
                 .flush_every_ms(None);
             match config.open() {
@@ -380,20 +362,6 @@ impl Store {
             }),
             Err(error) => Err(from_io(action, &self.path, &error)),
         }
-    }
-}
-
-/// The size of the segments that a database was made with; that of new ones where there is none, or where its settings
-/// name another: sled then tells what is wrong with them.
-fn segment_bytes(path: &Path) -> usize {
-    let settings = std::fs::read(path.join("conf")).unwrap_or_default();
-    let is_older = String::from_utf8_lossy(&settings)
-        .lines()
-        .any(|line| line == format!("segment_size: {OLDER_SEGMENT_BYTES}"));
-    if is_older {
-        OLDER_SEGMENT_BYTES
-    } else {
-        SEGMENT_BYTES
     }
 }
 

@@ -151,22 +151,21 @@ fn a_pipe_has_no_memory() {
 
 #[test]
 fn a_keeper_that_goes_round_no_more_ends_capture_and_one_that_does_never() {
-    let patience = Duration::from_millis(200);
+    let patience = Duration::from_millis(500);
     let (stop, stopped) = sync_channel(1);
-    let heartbeat = Heartbeat::begin();
+    let heartbeat = Heartbeat::default();
     let failure = wait(&stopped, &heartbeat, patience).unwrap_err();
     assert_eq!(failure.exit, Exit::Storage);
     assert!(failure.words.contains("has not answered"), "{failure}");
 
     let beating = heartbeat.clone();
     std::thread::spawn(move || {
-        for _ in 0..100 {
+        for _ in 0..60 {
             beating.beat();
             std::thread::sleep(patience / 20);
         }
         stop.send(Stop::Signal("SIGTERM")).unwrap();
     });
-    heartbeat.beat();
     assert_eq!(
         wait(&stopped, &heartbeat, patience).unwrap(),
         Stop::Signal("SIGTERM")

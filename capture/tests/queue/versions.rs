@@ -131,7 +131,7 @@ fn seal_block_as(block: &mut [u8], version: u8) {
 fn with_block(folder: &Path, change: impl FnOnce(&mut [u8])) {
     let config = sled::Config::new()
         .path(folder.join("sled"))
-        .segment_size(256 * 1024)
+        .segment_size(512 * 1024)
         .mode(sled::Mode::LowSpace);
     // It gives the file's lock back a moment after it was dropped.
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -2,7 +2,7 @@
 //!
 //! sled drops a page from its cache only for another one in the same of the cache's 256 parts (the page's
 //! number modulo 256), never the last one there, and only at every 64th access to that part. Leaves of
-//! merged blocks have up to 64 KB, so it would hold 10 MB of them whatever its capacity.
+//! merged blocks have up to 120 KB, so it would hold 20 MB of them whatever its capacity.
 //!
 //! So a database of many blocks has a tree of small leaves, made in one go, so that their numbers follow each
 //! other and every part has one. Once [`PASSED_BYTES`] of blocks have gone through the cache each of those

@@ -63,8 +63,8 @@ pub fn step(arguments: &[String]) -> anyhow::Result<()> {
             &day,
             Filling {
                 telegrams: missing,
-                group: 144,
-                commit_every: Some(144),
+                group: 140,
+                commit_every: Some(140),
             },
         )?;
         queue.close()?;
