@@ -89,17 +89,20 @@ impl Buffer {
         Ok(blocks)
     }
 
-    /// How many records from this one on fit in a block before compression.
+    /// How many records from this one on make the next block: what is left in parts of one size, none too large before
+    /// compression. A small one behind large ones would never be merged.
     fn group_length(&self, from: usize) -> usize {
+        let left = self.records.get(from..).unwrap_or_default();
+        let raw_bytes = |record: &Record| block::raw_bytes(record.telegram.len());
+        let all: usize = left.iter().map(raw_bytes).sum();
+        let part = all.div_ceil(all.div_ceil(merge::TARGET_RAW_BYTES).max(1));
         let mut raw = 0;
-        let fitting = self
-            .records
+        let fitting = left
             .iter()
-            .skip(from)
             .take(merge::MAX_RECORDS as usize)
             .take_while(|record| {
-                raw += block::raw_bytes(record.telegram.len());
-                raw <= merge::TARGET_RAW_BYTES
+                raw += raw_bytes(record);
+                raw <= part
             });
         fitting.count().max(1)
     }

@@ -78,7 +78,7 @@ pub fn filled(telegrams: u64, to: &Path) -> anyhow::Result<()> {
         queue.register(CONSUMER, Start::Oldest)?;
         let filling = Filling {
             telegrams,
-            group: 140,
+            group: 130,
             commit_every: None,
         };
         fill(&mut queue, &day, filling)?;

@@ -63,8 +63,8 @@ pub fn step(arguments: &[String]) -> anyhow::Result<()> {
             &day,
             Filling {
                 telegrams: missing,
-                group: 140,
-                commit_every: Some(140),
+                group: 130,
+                commit_every: Some(130),
             },
         )?;
         queue.close()?;
