@@ -86,7 +86,7 @@ const LARGE_BYTES: usize = 1536;
 /// Large blocks that have gone through the cache when the tree is made: a day and three quarters of telegrams.
 const NEEDED_FROM_BLOCKS: usize = 1024;
 /// Bytes of blocks after which the cache is cleared of them.
-const PASSED_BYTES: usize = 256 * 1024;
+const PASSED_BYTES: usize = 512 * 1024;
 /// Keys that sled leaves in a leaf which was filled in order.
 const KEYS_A_LEAF: usize = 8;
 /// Enough for more leaves than sled's cache has parts.
