@@ -73,8 +73,8 @@ use reader::{LastArrival, Shared};
 use recovery::Trouble;
 use store::Change;
 
-/// Largest telegram that the queue takes, in bytes.
-pub const MAX_TELEGRAM_BYTES: usize = 64 * 1024;
+/// Largest telegram that the queue takes, in bytes: the largest that is ever found in what a meter sends.
+pub const MAX_TELEGRAM_BYTES: usize = shared::telegram::assembler::MAX_TELEGRAM_BYTES;
 /// Bytes of telegrams that wait in memory while they cannot be made durable. The oldest are kept: the
 /// newest are refused, and so were never accepted.
 pub const MAX_BUFFERED_BYTES: usize = 2 * 1024 * 1024;

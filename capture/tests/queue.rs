@@ -8,6 +8,7 @@
 //! | `crash` | killed or cut off between any two steps |
 //! | `damage` | flipped bytes, zeroed pages, cut files |
 //! | `room` | full, read-only and vanished folders; the bound on the size |
+//! | `large` | telegrams as large as there are, that do not compress |
 //! | `versions` | a folder of a later version is refused and left as it was |
 //! | `traps` | what sled does that would bite |
 
@@ -29,6 +30,8 @@ mod bytes;
 mod crash;
 #[path = "queue/damage.rs"]
 mod damage;
+#[path = "queue/large.rs"]
+mod large;
 #[path = "queue/model.rs"]
 mod model;
 #[path = "queue/room.rs"]

@@ -154,6 +154,7 @@ fn cut_all(
     folder: &Folder,
     counts: &mut Counts,
 ) -> Vec<Cut> {
+    counts.most_unsynced_bytes = counts.most_unsynced_bytes.max(recording.most_unsynced_bytes());
     let phases = phases(recording);
     let cuts = draw(&phases, recording, count, random);
     let (sender, receiver) = mpsc::sync_channel::<Trial>(2);
@@ -354,6 +355,9 @@ fn mark_rebuild(recording: &Recording, phases: &mut [&'static str]) {
     }
 }
 
+/// The segments of the queue's database.
+const SEGMENT_BYTES: usize = 512 * 1024;
+
 /// How often each thing was reached.
 #[derive(Debug, Default)]
 struct Counts {
@@ -364,6 +368,7 @@ struct Counts {
     with_torn: u64,
     with_dropped: u64,
     with_reordered: u64,
+    most_unsynced_bytes: usize,
     found: Found,
 }
 
@@ -411,6 +416,11 @@ impl Counts {
                 "no cut of flavour {flavour:?}: {self}"
             );
         }
+        // sled may write over what it has written anew a whole segment ago, synced or not.
+        assert!(
+            self.most_unsynced_bytes <= SEGMENT_BYTES,
+            "more than a segment was written between two syncs: {self}"
+        );
         let left = &self.left;
         for (what, count) in [
             ("dropped", left.dropped),
@@ -446,6 +456,11 @@ impl std::fmt::Display for Counts {
             left.reordered,
             left.names_dropped,
             left.lengths_without_bytes
+        )?;
+        writeln!(
+            formatter,
+            "  at most {} bytes of a file between two syncs",
+            self.most_unsynced_bytes
         )?;
         write!(
             formatter,

@@ -61,6 +61,40 @@ pub(crate) struct Recording {
     pub(crate) folders: BTreeSet<Inode>,
 }
 
+impl Recording {
+    /// Most bytes that were written to a file and that no sync had covered, at any moment but while the queue was
+    /// being opened: then sled fills with zeros what it will write over.
+    pub(crate) fn most_unsynced_bytes(&self) -> usize {
+        let mut unsynced: HashMap<Inode, usize> = HashMap::new();
+        let mut syncs: HashMap<usize, (Inode, usize)> = HashMap::new();
+        let (mut most, mut is_opening) = (0, false);
+        for moment in &self.moments {
+            match moment {
+                Moment::Begun(_, Change::Write { file, bytes, .. }) => {
+                    let bytes_of_file = unsynced.entry(*file).or_default();
+                    *bytes_of_file += bytes.len();
+                    if !is_opening {
+                        most = most.max(*bytes_of_file);
+                    }
+                }
+                Moment::SyncBegun(sync, file) => {
+                    syncs.insert(*sync, (*file, unsynced.get(file).copied().unwrap_or_default()));
+                }
+                Moment::SyncEnded(sync) => {
+                    if let Some((file, covered)) = syncs.remove(sync) {
+                        let bytes_of_file = unsynced.entry(file).or_default();
+                        *bytes_of_file = bytes_of_file.saturating_sub(covered);
+                    }
+                }
+                Moment::Said(words) if words == "open" => is_opening = true,
+                Moment::Said(words) if words.starts_with("opened ") => is_opening = false,
+                _ => {}
+            }
+        }
+        most
+    }
+}
+
 /// The files and folders at the beginning of a recording, all of them durable.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Before {

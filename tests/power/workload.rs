@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capture::queue::{Arrival, Queue, QueueOptions, Reader};
+use capture::queue::{Arrival, MAX_TELEGRAM_BYTES, Queue, QueueOptions, Reader};
 use shared::wire::Start;
 use tests::household::random::Random;
 
@@ -43,6 +43,8 @@ const LOWERED_MAX_SIZE_BYTES: u64 = 3_500_000;
 const RETENTION_SECONDS: u64 = 100;
 /// From this number on telegrams are large and hardly compress.
 const BULK: u64 = 1 << 32;
+/// From this number on they are as large as there are, and do not compress.
+const LARGEST: u64 = 1 << 33;
 
 /// The options of a life's queue in this folder.
 pub(crate) fn options(folder: &Path, boot: u8, max_size_bytes: u64) -> QueueOptions {
@@ -54,9 +56,12 @@ pub(crate) fn options(folder: &Path, boot: u8, max_size_bytes: u64) -> QueueOpti
     }
 }
 
-/// The telegram of this number: between 100 bytes and 8 KB that compress as telegrams do, or hardly.
+/// The telegram of this number: between 100 bytes and 16 KiB that compress as telegrams do, hardly, or not at all.
 pub(crate) fn telegram(number: u64) -> Vec<u8> {
     let mut random = Random::new(number);
+    if number >= LARGEST {
+        return (0..MAX_TELEGRAM_BYTES).map(|_| random.below(256) as u8).collect();
+    }
     let lines = match random.below(20) {
         _ if number >= BULK => 250,
         0 => 200,
@@ -195,6 +200,13 @@ impl Living {
         let next = std::mem::replace(&mut self.telegram, BULK);
         for _ in 0..6 {
             self.step(&mut queue, 160);
+        }
+        self.telegram = LARGEST;
+        for _ in 0..20 {
+            self.step(&mut queue, 1);
+        }
+        for _ in 0..4 {
+            self.step(&mut queue, 90);
         }
         self.telegram = next;
         self.close(queue);

@@ -435,7 +435,7 @@ fn a_part_that_failed_half_way_is_found_out() {
     assert!(
         error
             .to_string()
-            .contains("100000 bytes exceeds the limit of 65536"),
+            .contains("100000 bytes exceeds the limit of 16384"),
         "{error}"
     );
     queue.flush().unwrap();

@@ -291,8 +291,14 @@ impl BlockWriter {
 }
 
 /// Bytes that a record adds to a body before compression, at most.
-pub fn raw_bytes(telegram_length: usize) -> usize {
+pub const fn raw_bytes(telegram_length: usize) -> usize {
     telegram_length + 24
+}
+
+/// Bytes of a stored block of one record that does not compress, at most: zstd adds less than a hundredth and 64 bytes.
+pub const fn most_bytes_of_one(telegram_length: usize) -> usize {
+    let raw = raw_bytes(telegram_length);
+    HEADER_BYTES + raw + raw / 100 + 64
 }
 
 /// Decodes a whole block.

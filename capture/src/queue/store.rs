@@ -1,4 +1,4 @@
-//! The database: with `ballast` the one place that names sled.
+//! The database: with what is below it the one place that names sled.
 //!
 //! What sled 0.34 needs around it, found by reading and trying it:
 //!
@@ -19,7 +19,11 @@
 //!   what to drop only after 64 accesses. So it would hold 256 leaves of merged blocks, 20 MB, whatever its
 //!   capacity. See `ballast`.
 //! * A leaf of its tree holds up to 17 values and must stay below a quarter of a segment to be kept in
-//!   the log: larger ones become files of their own. So merged blocks are kept small, see `merge`.
+//!   the log: larger ones become files of their own, whose names it never syncs, and where one cannot be written it
+//!   waits for it for ever. So merged blocks are kept small, see `merge`, and the block of a single telegram that is
+//!   larger has a key without a value on either side, so that no leaf holds many of them.
+//! * It writes over a segment whose pages it has written anew once the segment after those is full, whether or not
+//!   anything was synced. So no more than a segment is written between two syncs: a large change is synced in pieces.
 
 mod ballast;
 
@@ -38,6 +42,7 @@ use thiserror::Error;
 
 use super::block::{self, BlockError};
 use super::index::{Entry, Place};
+use super::merge;
 use ballast::Ballast;
 
 const MERGED: &str = "merged";
@@ -46,6 +51,20 @@ const RECENT: &str = "recent";
 const CURSORS: &str = "cursors";
 const CACHE_BYTES: u64 = 1024 * 1024;
 const SEGMENT_BYTES: usize = 512 * 1024;
+/// Bytes of a change after which it is synced. Five of the largest blocks: with what sled writes anew because of them,
+/// a leaf of up to 120 KB for every few and as much again while it clears a segment, that stays below a segment.
+const PIECE_BYTES: usize = 32 * 1024;
+/// Bytes that a block costs in the log beside its own, and a removal altogether, in this account.
+const CHANGE_BYTES: usize = 2 * 1024;
+/// Values of a leaf of sled's tree before it is split.
+const LEAF_VALUES: usize = 17;
+/// The largest leaf: one large block at either end, each with one key beside it that has no value.
+const LARGEST_LEAF_BYTES: usize =
+    2 * block::most_bytes_of_one(super::MAX_TELEGRAM_BYTES) + (LEAF_VALUES - 4) * merge::MAX_STORED_BYTES;
+/// What sled adds for the keys and lengths of a leaf, at most.
+const LEAF_HEAD_BYTES: usize = 1024;
+const _: () = assert!(LARGEST_LEAF_BYTES + LEAF_HEAD_BYTES < SEGMENT_BYTES / 4);
+const _: () = assert!(LEAF_VALUES * merge::MAX_STORED_BYTES + LEAF_HEAD_BYTES < SEGMENT_BYTES / 4);
 /// Syncs after which the file's clean pages are dropped from the system's cache.
 const DROP_CACHE_SYNCS: u32 = 64;
 /// How long opening waits for the lock of a handle that was just dropped.
@@ -158,9 +177,18 @@ impl Store {
     }
 
     fn open_and_read(path: &Path) -> Result<Opened, StoreError> {
-        let failed = |error: sled::Error| from_sled("opening", path, &error);
-        remove_unfinished(path).map_err(|error| from_io("opening", path, &error))?;
+        let failed = |error: io::Error| from_io("opening", path, &error);
+        remove_unfinished(path).map_err(failed)?;
+        // A process that was killed may have left it unsynced, and sled begins by writing over what that replaces.
+        if path.exists() {
+            sync_files(path).map_err(failed)?;
+        }
         let database = Self::open_database(path)?;
+        Self::read_opened(path, database)
+    }
+
+    fn read_opened(path: &Path, database: sled::Db) -> Result<Opened, StoreError> {
+        let failed = |error: sled::Error| from_sled("opening", path, &error);
         let merged = database.open_tree(MERGED).map_err(failed)?;
         let grouped = database.open_tree(GROUPED).map_err(failed)?;
         let recent = database.open_tree(RECENT).map_err(failed)?;
@@ -187,6 +215,7 @@ impl Store {
             .flat_map(|(place, tree)| tree.iter().map(move |item| (place, item)))
         {
             let (key, value) = item.map_err(failed)?;
+            // A key of another length lies beside a large block.
             let Ok(key) = <[u8; 8]>::try_from(key.as_ref()) else {
                 continue;
             };
@@ -221,7 +250,7 @@ impl Store {
                 found.insert(name.to_owned(), u64::from_le_bytes(cursor));
             }
         }
-        store.ballast.settle().map_err(failed)?;
+        store.settle_ballast("opening")?;
         store.sync("opening")?;
         sync_files(path).map_err(|error| from_io("opening", path, &error))?;
         Ok(Opened {
@@ -260,24 +289,17 @@ impl Store {
     /// After an error nothing of the change may be relied on: some of it may be there after the next
     /// opening. The database answers no further writes; close it and open it again.
     pub fn write(&self, change: &Change) -> Result<(), StoreError> {
-        guarded("writing to", &self.path, || {
+        let work = || {
             let failed = |error: sled::Error| from_sled("writing to", &self.path, &error);
             if change.is_atomic {
                 self.apply_as_one(change).map_err(failed)?;
             } else {
-                for (place, first, bytes) in &change.put {
-                    self.tree(*place)
-                        .insert(first.to_be_bytes(), bytes.as_slice())
-                        .map_err(failed)?;
-                }
-                for (place, first) in &change.remove {
-                    self.tree(*place).remove(first.to_be_bytes()).map_err(failed)?;
-                }
+                self.apply_in_pieces(change)?;
             }
             for (_, _, bytes) in &change.put {
                 self.ballast.passed(bytes.len()).map_err(failed)?;
             }
-            self.ballast.settle().map_err(failed)?;
+            self.settle_ballast("writing to")?;
             for (name, cursor) in &change.cursors {
                 self.cursors
                     .insert(name.as_bytes(), &cursor.to_le_bytes())
@@ -286,9 +308,51 @@ impl Store {
             for name in &change.forget {
                 self.cursors.remove(name.as_bytes()).map_err(failed)?;
             }
-            self.database.flush().map_err(failed)?;
-            self.sync("writing to")
-        })
+            self.flush("writing to")
+        };
+        guarded("writing to", &self.path, work)
+    }
+
+    /// Makes the additions, then the removals, and syncs after each piece of them but the last.
+    fn apply_in_pieces(&self, change: &Change) -> Result<(), StoreError> {
+        let failed = |error: sled::Error| from_sled("writing to", &self.path, &error);
+        let mut unsynced = 0;
+        let mut make_room = |bytes: usize| {
+            if unsynced + bytes > PIECE_BYTES && unsynced > 0 {
+                self.flush("writing to")?;
+                unsynced = 0;
+            }
+            unsynced += bytes;
+            Ok(())
+        };
+        for (place, first, bytes) in &change.put {
+            make_room(bytes.len() + CHANGE_BYTES)?;
+            insert(self.tree(*place), *first, bytes).map_err(failed)?;
+        }
+        for (place, first) in &change.remove {
+            make_room(CHANGE_BYTES)?;
+            remove(self.tree(*place), *first).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn settle_ballast(&self, action: &'static str) -> Result<(), StoreError> {
+        while self
+            .ballast
+            .settle()
+            .map_err(|error| from_sled(action, &self.path, &error))?
+        {
+            self.flush(action)?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was written.
+    fn flush(&self, action: &'static str) -> Result<(), StoreError> {
+        self.database
+            .flush()
+            .map_err(|error| from_sled(action, &self.path, &error))?;
+        self.sync(action)
     }
 
     fn apply_as_one(&self, change: &Change) -> sled::Result<()> {
@@ -363,6 +427,42 @@ impl Store {
             Err(error) => Err(from_io(action, &self.path, &error)),
         }
     }
+}
+
+fn insert(tree: &sled::Tree, first: u64, bytes: &[u8]) -> sled::Result<()> {
+    if is_large(bytes) {
+        for spacer in spacers(first) {
+            tree.insert(spacer, &[])?;
+        }
+    }
+    tree.insert(first.to_be_bytes(), bytes)?;
+    Ok(())
+}
+
+fn remove(tree: &sled::Tree, first: u64) -> sled::Result<()> {
+    let removed = tree.remove(first.to_be_bytes())?;
+    if removed.is_some_and(|bytes| is_large(&bytes)) {
+        for spacer in spacers(first) {
+            tree.remove(spacer)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether seventeen of such a block are more than sled keeps in its log as one leaf. It is of a single telegram.
+fn is_large(block: &[u8]) -> bool {
+    block.len() > merge::MAX_STORED_BYTES
+}
+
+/// Keys just before and just behind that of a large block, other than those of its neighbours.
+fn spacers(first: u64) -> [[u8; 9]; 2] {
+    [(first.wrapping_sub(1), 1), (first, 0)].map(|(sequence, last)| {
+        let mut key = [last; 9];
+        if let Some(head) = key.first_chunk_mut() {
+            *head = sequence.to_be_bytes();
+        }
+        key
+    })
 }
 
 /// Removes snapshots that sled was cut off from writing: it would take one for its newest, and refuse it. The

@@ -359,7 +359,7 @@ fn what_is_too_large_is_refused_and_what_waits_is_bounded() {
         Err(AppendError::TooLarge { bytes })
     );
     let mut taken = 0;
-    while queue.append(arrival(taken), &[b'x'; 60_000]).is_ok() {
+    while queue.append(arrival(taken), &[b'x'; MAX_TELEGRAM_BYTES]).is_ok() {
         taken += 1;
         assert!(taken < 1000, "nothing bounds what waits");
     }

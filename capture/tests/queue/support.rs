@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use capture::queue::{Arrival, Queue, QueueOptions, Reader};
 use shared::record::Record;
@@ -84,6 +84,26 @@ pub(crate) fn read_all(reader: &mut Reader) -> Vec<Record> {
             );
             records.push(record);
         }
+    }
+}
+
+/// The database of a closed queue, through sled alone.
+pub(crate) fn open_database(folder: &Path) -> sled::Db {
+    let config = sled::Config::new()
+        .path(folder.join("sled"))
+        .segment_size(512 * 1024)
+        .mode(sled::Mode::LowSpace);
+    // It gives the file's lock back a moment after it was dropped.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match config.open() {
+            Ok(database) => return database,
+            Err(error) => assert!(
+                error.to_string().contains("could not acquire lock") && Instant::now() < deadline,
+                "{error}"
+            ),
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

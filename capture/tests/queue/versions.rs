@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use capture::failure::Failure;
 use capture::queue::{OpenError, Queue, block};
 use shared::exit::Exit;
 use shared::wire::Start;
 
-use crate::support::{fill, options, read_all, scratch};
+use crate::support::{fill, open_database, options, read_all, scratch};
 
 /// Where the mark's slots are; its version's byte is the fourth of each.
 const SLOTS: [usize; 2] = [0, 4096];
@@ -129,22 +128,7 @@ fn seal_block_as(block: &mut [u8], version: u8) {
 
 /// Lets the first block that there is be looked at and changed, through sled alone.
 fn with_block(folder: &Path, change: impl FnOnce(&mut [u8])) {
-    let config = sled::Config::new()
-        .path(folder.join("sled"))
-        .segment_size(512 * 1024)
-        .mode(sled::Mode::LowSpace);
-    // It gives the file's lock back a moment after it was dropped.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let database = loop {
-        match config.open() {
-            Ok(database) => break database,
-            Err(error) => assert!(
-                error.to_string().contains("could not acquire lock") && Instant::now() < deadline,
-                "{error}"
-            ),
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let database = open_database(folder);
     let tree = ["merged", "grouped", "recent"]
         .map(|name| database.open_tree(name).unwrap())
         .into_iter()

@@ -22,6 +22,8 @@ pub(super) struct Ballast {
     tree: OnceLock<sled::Tree>,
     passed_bytes: AtomicUsize,
     passed_blocks: AtomicUsize,
+    /// Keys of the tree that have been made, while it is.
+    made_keys: AtomicUsize,
 }
 
 impl Ballast {
@@ -40,6 +42,7 @@ impl Ballast {
             tree,
             passed_bytes: AtomicUsize::new(0),
             passed_blocks: AtomicUsize::new(0),
+            made_keys: AtomicUsize::new(0),
         })
     }
 
@@ -62,17 +65,23 @@ impl Ballast {
         Ok(())
     }
 
-    /// Makes the tree where there is none and it is needed. Called by whoever may write.
-    pub(super) fn settle(&self) -> sled::Result<()> {
+    /// Makes a part of the tree where there is none and it is needed. Called by whoever may write. `true` where it
+    /// is to be flushed and called again.
+    pub(super) fn settle(&self) -> sled::Result<bool> {
         if self.tree.get().is_some() || self.passed_blocks.load(Ordering::Relaxed) < NEEDED_FROM_BLOCKS {
-            return Ok(());
+            return Ok(false);
         }
         let tree = self.database.open_tree(TREE)?;
-        for number in 0..KEYS {
+        let from = self.made_keys.load(Ordering::Relaxed);
+        let until = (from + KEYS_AT_ONCE).min(KEYS);
+        for number in from..until {
             tree.insert(key(number), &[])?;
         }
-        let _ = self.tree.set(tree);
-        Ok(())
+        self.made_keys.store(until, Ordering::Relaxed);
+        if until == KEYS {
+            let _ = self.tree.set(tree);
+        }
+        Ok(true)
     }
 }
 
@@ -91,5 +100,7 @@ const PASSED_BYTES: usize = 512 * 1024;
 const KEYS_A_LEAF: usize = 8;
 /// Enough for more leaves than sled's cache has parts.
 const KEYS: usize = KEYS_A_LEAF * 288;
+/// Keys that are made between two syncs: no segment of sled's is filled by them.
+const KEYS_AT_ONCE: usize = KEYS / 9;
 /// One more than the accesses after which sled looks at what to drop.
 const ACCESSES: usize = 65;
