@@ -24,8 +24,10 @@
 //!   larger has a key without a value on either side, so that no leaf holds many of them.
 //! * It writes over a segment whose pages it has written anew once the segment after those is full, whether or not
 //!   anything was synced. So no more than a segment is written between two syncs: a large change is synced in pieces.
+//! * Its seven threads wait for work a second at a time, each of them. See `slack`.
 
 mod ballast;
+mod slack;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -44,6 +46,7 @@ use super::block::{self, BlockError};
 use super::index::{Entry, Place};
 use super::merge;
 use ballast::Ballast;
+use slack::with_late_threads;
 
 const MERGED: &str = "merged";
 const GROUPED: &str = "grouped";
@@ -184,7 +187,7 @@ impl Store {
             sync_files(path).map_err(failed)?;
         }
         let database = Self::open_database(path)?;
-        Self::read_opened(path, database)
+        with_late_threads(|| Self::read_opened(path, database))
     }
 
     fn read_opened(path: &Path, database: sled::Db) -> Result<Opened, StoreError> {
@@ -270,7 +273,7 @@ impl Store {
                 .segment_size(SEGMENT_BYTES)
                 .mode(sled::Mode::LowSpace)
                 .flush_every_ms(None);
-            match config.open() {
+            match with_late_threads(|| config.open()) {
                 Ok(database) => return Ok(database),
                 Err(error) => {
                     let error = from_sled("opening", path, &error);
@@ -310,7 +313,8 @@ impl Store {
             }
             self.flush("writing to")
         };
-        guarded("writing to", &self.path, work)
+        // sled starts its threads where it first writes.
+        guarded("writing to", &self.path, || with_late_threads(work))
     }
 
     /// Makes the additions, then the removals, and syncs after each piece of them but the last.
