@@ -4,8 +4,10 @@
 //!
 //! What always holds:
 //!
-//! * A batch of records is asked for only while delivery has room, and not before the one before it
-//!   has been taken in: memory is bounded by the window and two batches.
+//! * A batch of records is asked for only while delivery has room, and not before all but the one before it
+//!   have been taken in: memory is bounded by the window and two batches.
+//! * What is to be taken in is so a little at a time, [`Flow::deadline`] being at once meanwhile: the next batch
+//!   is read, and acknowledgements are heard, beside it.
 //! * Without a session with capture, messages already held are still delivered, and what they commit
 //!   is committed when capture is back.
 //! * There is a connection to the broker from capture's first answer on, and also while capture is away;
@@ -43,6 +45,9 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
 /// A telegram that does not open is tried again this often: nothing changes by itself.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// Records taken in before what they gave is handed on: a tenth of a millisecond. In the simulation, which has few,
+/// so many fewer.
+const TAKEN_AT_ONCE: usize = if cfg!(test) { 2 } else { 16 };
 /// Reasons told since the last success; more are not told.
 const TOLD: usize = 16;
 
@@ -111,7 +116,10 @@ pub struct Flow {
     is_connecting: bool,
     /// Another publisher is this consumer, for all that is known.
     is_taken: bool,
+    /// Read and not taken in yet: at most the newest batch and the one before it.
     records: VecDeque<Record>,
+    /// How many records the newest batch had.
+    batch: usize,
     is_reading: bool,
     is_finishing: bool,
     waits_for_key: Option<(String, Duration)>,
@@ -230,6 +238,7 @@ impl Flow {
             is_connecting: false,
             is_taken: false,
             records: VecDeque::new(),
+            batch: 0,
             is_reading: false,
             is_finishing: false,
             waits_for_key: None,
@@ -247,6 +256,9 @@ impl Flow {
 
     /// When [`FlowEvent::Tick`] is due at the latest.
     pub fn deadline(&self) -> Duration {
+        if self.can_take() {
+            return self.now.elapsed;
+        }
         let report = self.report.sent_at.unwrap_or(self.now.elapsed) + REPORT_INTERVAL;
         let soon = if self.report.is_due {
             self.now.elapsed + REPORT_PAUSE
@@ -300,6 +312,7 @@ impl Flow {
                 let Some(queue) = &mut self.queue else { return };
                 queue.head = head;
                 queue.fetched = records.last().map_or(queue.fetched, |record| record.sequence);
+                self.batch = records.len();
                 self.records.extend(records);
                 self.meter.silence = (Duration::ZERO, self.now.elapsed);
                 if self.meter.is_live {
@@ -423,7 +436,7 @@ impl Flow {
     }
 
     /// The queue is another one. What the former gave is delivered, its open interval included and what was
-    /// read from it and had no room yet, at most a batch. What waits for a key would hold up the present
+    /// read from it and had no room yet, at most two batches. What waits for a key would hold up the present
     /// queue: it is given up.
     fn leave(&mut self, mut former: Queue, identity: &str, orders: &mut Vec<Order>) {
         tracing::warn!(
@@ -577,19 +590,27 @@ impl Flow {
         }
     }
 
-    /// Takes records in while delivery has room for what comes of them.
+    /// Whether there are records, and they can be taken in.
+    fn can_take(&self) -> bool {
+        let waits_for_key = self
+            .waits_for_key
+            .as_ref()
+            .is_some_and(|(_, until)| *until > self.now.elapsed);
+        self.queue.is_some()
+            && !self.records.is_empty()
+            && !self.is_finishing
+            && !waits_for_key
+            && self.delivery.has_room()
+    }
+
+    /// Takes some records in while delivery has room for what comes of them.
     fn take(&mut self, orders: &mut Vec<Order>) {
         let mut outputs = Vec::new();
-        while self.delivery.has_room() && !self.is_finishing {
-            let Some(queue) = &mut self.queue else { return };
-            if self
-                .waits_for_key
-                .as_ref()
-                .is_some_and(|(_, until)| *until > self.now.elapsed)
-            {
+        for _ in 0..TAKEN_AT_ONCE {
+            if !self.can_take() {
                 return;
             }
-            let Some(record) = self.records.pop_front() else {
+            let (Some(queue), Some(record)) = (&mut self.queue, self.records.pop_front()) else {
                 return;
             };
             match queue.take(&record, &mut self.report, &mut self.told, &mut outputs) {
@@ -690,12 +711,14 @@ impl Flow {
         self.report.is_due = true;
     }
 
-    /// Asks for the next batch where there is room for it.
+    /// Asks for the next batch where there is room for it: while one is still taken in, where it is known that more
+    /// is waiting.
     fn ask(&mut self, orders: &mut Vec<Order>) {
         let (Some(session), Some(queue)) = (self.session, &self.queue) else {
             return;
         };
-        if self.is_reading || self.is_finishing || !self.records.is_empty() || !self.delivery.has_room() {
+        let most = if queue.fetched < queue.head { self.batch } else { 0 };
+        if self.is_reading || self.is_finishing || self.records.len() > most || !self.delivery.has_room() {
             return;
         }
         self.is_reading = true;

@@ -35,6 +35,8 @@ use crate::mqtt::{Cause, Trouble};
 
 const SEEDS: u64 = 200;
 const RECORDS: u64 = 90;
+/// Most records of a read: more than are taken in at once.
+const MOST_READ: u64 = 12;
 const STEPS: usize = 900;
 
 /// SplitMix64: small, and the same on every machine.
@@ -344,6 +346,19 @@ impl Simulation {
             "seed {}: {held} bytes held",
             self.seed
         );
+        let records = self.flow.records.len();
+        assert!(
+            records <= 2 * MOST_READ as usize,
+            "seed {}: {records} records held",
+            self.seed
+        );
+    }
+
+    /// Lets the flow take in what it has read, as far as it can.
+    fn take_in(&mut self) {
+        while self.flow.deadline() <= self.now.elapsed {
+            self.handle(FlowEvent::Tick);
+        }
     }
 
     fn open_session(&mut self) {
@@ -415,7 +430,10 @@ impl Simulation {
 
     fn read(&mut self, from: u64) {
         let head = self.capture.head();
-        let most = 1 + self.random.below(12) as usize;
+        let most = 1 + self.random.below(MOST_READ) as usize;
+        if !self.flow.records.is_empty() {
+            self.note("read ahead");
+        }
         let records: Vec<Record> = self
             .capture
             .durable()
@@ -879,6 +897,7 @@ fn every_telegram_arrives_whatever_fails() {
         "one message passed over",
         "one message rejected for ever",
         "publisher killed",
+        "read ahead",
         "session cut",
         "telegram broken off",
     ] {
@@ -926,6 +945,7 @@ fn another_queue_under_a_live_publisher_is_read_from_its_own_cursor() {
     simulation.open_session();
     for _ in 0..20 {
         simulation.serve();
+        simulation.take_in();
     }
     let former = simulation.capture.name();
     exchange_capture(&mut simulation, 15);
@@ -996,6 +1016,7 @@ fn of_a_former_queue_only_what_waits_for_a_key_is_given_up_and_counted() {
     simulation.open_session();
     let records = simulation.capture.records.clone();
     simulation.handle(FlowEvent::Source(SourceEvent::Records { records, head: 10 }));
+    simulation.take_in();
     assert!(simulation.flow.waits_for_key.is_some());
     let former = simulation.capture.name();
     exchange_capture(&mut simulation, 15);
@@ -1067,6 +1088,7 @@ fn each_run_of_telegrams_that_do_not_open_is_told_once() {
     };
     tracing::subscriber::with_default(warnings, || {
         simulation.handle(FlowEvent::Source(SourceEvent::Records { records, head: 10 }));
+        simulation.take_in();
     });
     assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 2);
     assert_eq!(
