@@ -26,14 +26,13 @@ use bytes::Bytes;
 use shared::config::OnTrouble;
 use shared::record::{INTERVAL_SILENCE_MS, Record};
 use shared::wire::PublisherReport;
+use shared::words::number;
 
 use crate::aggregate::{self, Aggregator, Output, Taken};
 use crate::decrypt::{Decryption, Keys};
 use crate::delivery::{self, Action, Delivery, Event, Notice};
 use crate::mqtt::{Command, MqttEvent, Topics};
 use crate::source::{LONGEST_WAIT, Opened, SourceCommand, SourceEvent};
-
-pub(crate) use words::grouped;
 
 /// With messages outstanding a read waits this long at most, so that their commit does not wait.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
@@ -45,6 +44,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
 /// A telegram that does not open is tried again this often: nothing changes by itself.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// With messages outstanding, commits follow each other no faster: each costs both programs as much as a telegram.
+const COMMIT_PAUSE: Duration = Duration::from_millis(20);
 /// Records taken in before what they gave is handed on: a tenth of a millisecond. In the simulation, which has few,
 /// so many fewer.
 const TAKEN_AT_ONCE: usize = if cfg!(test) { 2 } else { 16 };
@@ -139,6 +140,8 @@ struct Queue {
     fetched: u64,
     /// Last sequence that may be committed.
     committed: u64,
+    /// Last sequence that capture has been told to commit, and when.
+    told: (u64, Duration),
     head: u64,
 }
 
@@ -270,7 +273,10 @@ impl Flow {
             .unknown_since
             .map(|since| since + self.settings.meter_timeout);
         let meter = meter.filter(|at| *at > self.now.elapsed);
-        [Some(report.min(soon)), self.delivery.deadline(), meter]
+        let commit = self.queue.as_ref().filter(|queue| queue.committed > queue.told.0);
+        let commit = commit.filter(|_| self.session.is_some());
+        let commit = commit.map(|queue| queue.told.1 + COMMIT_PAUSE);
+        [Some(report.min(soon)), self.delivery.deadline(), meter, commit]
             .into_iter()
             .flatten()
             .min()
@@ -300,6 +306,7 @@ impl Flow {
             }
         }
         self.take(orders);
+        self.send_commit(orders);
         self.ask(orders);
         self.send_report(orders);
     }
@@ -398,10 +405,7 @@ impl Flow {
         match &mut self.queue {
             Some(queue) if queue.identity == identity && queue.committed >= cursor => {
                 queue.head = head;
-                if queue.committed > cursor {
-                    let sequence = queue.committed;
-                    orders.push(Order::Source(SourceCommand::Commit { session, sequence }));
-                }
+                queue.told.0 = cursor;
             }
             former => {
                 match former.take() {
@@ -425,6 +429,7 @@ impl Flow {
                     taken: cursor,
                     fetched: cursor,
                     committed: cursor,
+                    told: (cursor, self.now.elapsed),
                     head,
                 });
             }
@@ -459,7 +464,7 @@ impl Flow {
         if given_up > 0 {
             tracing::warn!(
                 "encrypted telegrams of the former queue that no key has opened, now passed over: {}",
-                grouped(given_up)
+                number(given_up)
             );
         }
         self.waits_for_key = None;
@@ -677,7 +682,11 @@ impl Flow {
                         orders.push(Order::Mqtt(Command::Publish { connection, message }));
                     }
                 }
-                Action::Commit { sequence } => self.commit(sequence, orders),
+                Action::Commit { sequence } => {
+                    if let Some(queue) = &mut self.queue {
+                        queue.committed = queue.committed.max(sequence);
+                    }
+                }
                 Action::Disconnect { reason } => {
                     if let Some(connection) = self.connection.take() {
                         orders.push(Order::Mqtt(Command::Abandon { connection, reason }));
@@ -688,10 +697,16 @@ impl Flow {
         }
     }
 
-    fn commit(&mut self, sequence: u64, orders: &mut Vec<Order>) {
-        let Some(queue) = &mut self.queue else { return };
-        queue.committed = queue.committed.max(sequence);
-        if let Some(session) = self.session {
+    /// Tells capture what may be committed: at once where nothing is outstanding.
+    fn send_commit(&mut self, orders: &mut Vec<Order>) {
+        let (Some(session), Some(queue)) = (self.session, &mut self.queue) else {
+            return;
+        };
+        let (told, at) = queue.told;
+        let is_due = self.delivery.is_idle() || self.is_finishing || self.now.elapsed >= at + COMMIT_PAUSE;
+        if queue.committed > told && is_due {
+            let sequence = queue.committed;
+            queue.told = (sequence, self.now.elapsed);
             orders.push(Order::Source(SourceCommand::Commit { session, sequence }));
         }
     }
