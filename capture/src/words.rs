@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use shared::words::number;
+
 /// A span of time in its two largest units: `3 d 4 h`, `12 min 5 s`, `4.2 s`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -16,19 +18,6 @@ pub fn duration(duration: Duration) -> String {
         3_600..=86_399 => parts(seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
         _ => parts(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
     }
-}
-
-/// A number with its thousands apart.
-pub fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position) % 3 == 0 {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A size: `812 B`, `4.9 KiB`, `1.0 GiB`.
@@ -83,10 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_sizes_can_be_read_at_a_glance() {
-        for (value, text) in [(0, "0"), (999, "999"), (1000, "1 000"), (1_234_567, "1 234 567")] {
-            assert_eq!(number(value), text);
-        }
+    fn sizes_can_be_read_at_a_glance() {
         for (value, text) in [
             (0, "0 B"),
             (1023, "1023 B"),

@@ -9,8 +9,7 @@ use jiff::Timestamp;
 use shared::config::duration;
 use shared::wire::client::{Batch, Client, ClientError};
 use shared::wire::{ConsumerStatus, Status};
-
-use crate::flow::grouped;
+use shared::words::number;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -166,17 +165,17 @@ impl PublisherStatus {
         line("broker", &format!("{last}{}", report.connection));
         let acknowledged = match (report.last_acknowledged_at_us, report.last_acknowledged_sequence) {
             (Some(at_us), Some(sequence)) => {
-                let messages = grouped(report.acknowledged_messages);
+                let messages = number(report.acknowledged_messages);
                 format!(
                     "{messages} messages, the last at {} with telegram #{sequence}",
                     moment(at_us)
                 )
             }
-            _ => grouped(report.acknowledged_messages),
+            _ => number(report.acknowledged_messages),
         };
         line("acknowledged", &acknowledged);
         for (reason, count) in &report.skipped {
-            line("skipped", &format!("{} {reason}", grouped(*count)));
+            line("skipped", &format!("{} {reason}", number(*count)));
         }
         line("reported", &moment(report.at_us));
         text
@@ -186,7 +185,7 @@ impl PublisherStatus {
 fn telegrams(count: u64) -> String {
     match count {
         1 => "1 telegram".to_owned(),
-        _ => format!("{} telegrams", grouped(count)),
+        _ => format!("{} telegrams", number(count)),
     }
 }
 

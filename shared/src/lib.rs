@@ -16,3 +16,4 @@ pub mod moment;
 pub mod record;
 pub mod telegram;
 pub mod wire;
+pub mod words;

@@ -97,7 +97,7 @@ mod tests {
         };
         assert_eq!(
             progress.line(1_351, Duration::from_secs(5)),
-            "1 250 of 5 000 telegrams (25 %), 250 a second, 15 s left"
+            "1,250 of 5,000 telegrams (25 %), 250 a second, 15 s left"
         );
         progress.show(1_351);
         progress.end(5_101);

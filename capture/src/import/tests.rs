@@ -136,10 +136,10 @@ fn of_a_file_that_has_grown_the_new_part_is_taken_and_the_old_file_is_still_know
 fn a_large_file_goes_in_parts_and_is_known_as_a_whole() {
     let bench = Bench::new();
     let raw: Vec<u8> = (0..30).flat_map(|_| telegrams(0..59)).collect();
-    assert_eq!(bench.import(&bench.file("a.txt", &raw)), "1 770 telegrams taken");
+    assert_eq!(bench.import(&bench.file("a.txt", &raw)), "1,770 telegrams taken");
     assert_eq!(
         bench.import(&bench.file("a.txt", &raw)),
-        "0 telegrams taken, 1 770 taken before"
+        "0 telegrams taken, 1,770 taken before"
     );
     assert_eq!(bench.export(Format::Raw), raw);
 }
@@ -170,7 +170,7 @@ fn an_import_that_was_interrupted_goes_on_where_it_was() {
     part.after = chain.digest;
     assert_eq!(target.append(&mut part).unwrap(), 50);
     drop(target);
-    assert_eq!(bench.import(&path), "1 720 telegrams taken, 50 taken before");
+    assert_eq!(bench.import(&path), "1,720 telegrams taken, 50 taken before");
     assert_eq!(bench.export(Format::Raw), raw);
 }
 

@@ -67,11 +67,11 @@ fn a_person_sees_ages_sizes_lag_and_losses() {
     let expected = "\
 capture    0.1.0, running for 3 h 12 min, queue k3v9x2ab
 port       /dev/ttyUSB0: open at 115200-8N1
-telegrams  12 345 accepted, the last 0.4 s ago
+telegrams  12,345 accepted, the last 0.4 s ago
 rejected   1 noise, 3 wrong_crc
-queue      12 345 telegrams: #101 to #12445
+queue      12,345 telegrams: #101 to #12445
            1.2 MiB on disk, 683.6 KiB of it in use; the bound is 1.0 GiB
-consumers  attic: not connected, at #10000, 2 445 telegrams behind
+consumers  attic: not connected, at #10000, 2,445 telegrams behind
            mqtt: connected, at #12445, up to date
              connected to localhost:1883 (MQTT 5); last message acknowledged 2.0 s ago; 2 skipped: undecryptable
 losses     #1 to #100, noticed 1 d ago: removed to stay within max_size
@@ -87,7 +87,7 @@ fn trouble_and_lost_telegrams_cannot_be_overlooked() {
     status.refused = 1_000;
     let text = as_text(&status, NOW_US, false);
     assert_eq!(text.lines().nth(1), Some("TROUBLE    the disk is full"));
-    assert!(text.contains("1 000 LOST"), "{text}");
+    assert!(text.contains("1,000 LOST"), "{text}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a person is told of messages and telegrams, with numbers as people write them.
 
+use shared::words::number;
+
 use crate::delivery::{Kind, Notice};
 use crate::mqtt::Topics;
 
@@ -8,7 +10,7 @@ pub(super) fn waiting(telegrams: u64) -> String {
     match telegrams {
         0 => "nothing is waiting to be published".to_owned(),
         1 => "1 telegram is waiting to be published".to_owned(),
-        _ => format!("{} telegrams are waiting to be published", grouped(telegrams)),
+        _ => format!("{} telegrams are waiting to be published", number(telegrams)),
     }
 }
 
@@ -18,7 +20,7 @@ pub(super) fn gap(first: u64, last: u64) -> String {
     if first == last {
         format!("telegram #{first} is missing from the queue: {kept}")
     } else {
-        let telegrams = grouped(last - first + 1);
+        let telegrams = number(last - first + 1);
         format!("{telegrams} telegrams, #{first} to #{last}, are missing from the queue: {kept}")
     }
 }
@@ -36,7 +38,7 @@ pub(super) fn notice(notice: &Notice, topics: &Topics) -> String {
             "the broker does not take the {} up to telegram #{last_sequence} ({} bytes on {}): {reason}; \
              delivery waits at it (mqtt.on_rejected: skip would pass over what the broker never takes)",
             kind.name(),
-            grouped(*bytes as u64),
+            number(*bytes as u64),
             topic(*kind),
         ),
         Notice::Skipped {
@@ -48,7 +50,7 @@ pub(super) fn notice(notice: &Notice, topics: &Topics) -> String {
             "passed over the {} up to telegram #{last_sequence} ({} bytes on {}), which the broker does not \
              take: {reason}",
             kind.name(),
-            grouped(*bytes as u64),
+            number(*bytes as u64),
             topic(*kind),
         ),
         Notice::Unpublished { kind, reason } => {
@@ -66,29 +68,9 @@ pub(super) fn notice(notice: &Notice, topics: &Topics) -> String {
     }
 }
 
-/// `1,234,567`.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
-        }
-    }
 
     #[test]
     fn a_gap_names_its_first_and_last_telegram() {

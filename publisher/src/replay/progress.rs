@@ -4,8 +4,9 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use shared::words::number;
+
 use crate::delivery::Counts;
-use crate::flow::grouped;
 
 const ON_A_TERMINAL: Duration = Duration::from_millis(250);
 const ELSEWHERE: Duration = Duration::from_secs(10);
@@ -63,10 +64,10 @@ impl<W: Write> Progress<W> {
         let left = all.saturating_sub(telegrams).checked_div(rate).unwrap_or(0);
         format!(
             "{} of {} telegrams ({percent} %) in {} messages, {} a second, {left} s left",
-            grouped(telegrams),
-            grouped(all),
-            grouped(messages),
-            grouped(rate),
+            number(telegrams),
+            number(all),
+            number(messages),
+            number(rate),
         )
     }
 
@@ -88,13 +89,13 @@ impl<W: Write> Progress<W> {
         }
         let skipped = match counts.skipped {
             0 => String::new(),
-            skipped => format!(", {} passed over", grouped(skipped)),
+            skipped => format!(", {} passed over", number(skipped)),
         };
         let _ = writeln!(
             self.out,
             "replayed telegrams #{} to #{done}: {} messages, all acknowledged{skipped}",
             self.first,
-            grouped(counts.acknowledged),
+            number(counts.acknowledged),
         );
     }
 }
