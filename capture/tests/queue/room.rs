@@ -435,12 +435,21 @@ impl SmallDisk {
     }
 
     fn remount(&self, mode: &str) {
-        let done = std::process::Command::new("mount")
-            .args(["-o", &format!("remount,{mode}")])
-            .arg(self.folder.path())
-            .status()
-            .unwrap();
-        assert!(done.success());
+        let remount = || {
+            std::process::Command::new("mount")
+                .args(["-o", &format!("remount,{mode}")])
+                .arg(self.folder.path())
+                .output()
+                .unwrap()
+        };
+        // sled closes its file a moment after it was dropped, and an open one keeps the disk busy.
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let mut done = remount();
+        while !done.status.success() && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+            done = remount();
+        }
+        assert!(done.status.success(), "{done:?}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
