@@ -7,7 +7,7 @@ use super::block::Header;
 
 /// Which of the database's trees a block is in. Recent ones have a tree of their own, so that its leaves
 /// stay small: sled writes a leaf anew after every ten changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// A flush's block that waits to be grouped.
     Recent,

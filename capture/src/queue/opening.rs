@@ -4,8 +4,10 @@
 //! has dropped while opening. So the database's files are searched for whole blocks before sled sees
 //! them, and the newest found are held until it is known what sled still has; what is missing is put
 //! back. A database that sled refuses is moved aside and everything whole in it put into a new one, each
-//! record under its old sequence.
+//! record under its old sequence. The new one has its name only when all of that is in it: cut off before,
+//! it is made again.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::{fs, io};
@@ -128,7 +130,6 @@ impl Queue {
             .collect();
         entries.retain(|entry| !is_leftover(entry));
         let mut change = Change {
-            is_atomic: true,
             remove: damaged
                 .iter()
                 .map(|(place, first, _)| (*place, *first))
@@ -214,6 +215,13 @@ impl Queue {
             .iter()
             .map(|(name, cursor)| (name.clone(), *cursor))
             .collect();
+        // What is added takes the place of what was under the same key.
+        let put: BTreeSet<(Place, u64)> = change
+            .put
+            .iter()
+            .map(|(place, first, _)| (*place, *first))
+            .collect();
+        change.remove.retain(|key| !put.contains(key));
         if !change.remove.is_empty() || !change.put.is_empty() || !change.cursors.is_empty() {
             store.write(&change)?;
         }
@@ -371,46 +379,61 @@ pub(super) fn open_database(
     headroom::make_room_to_open(layout);
     rebuild::finish(layout).map_err(system("finishing the rebuild of", layout.root()))?;
     let database = layout.database();
-    // A database that cannot even be searched has nothing to hold on to.
-    let salvaged = Salvage::search(&database)
-        .map(|found| found.newest(HELD_BYTES))
-        .unwrap_or_default();
-    match Store::open(&database, options.open_patience) {
-        Ok(opened) => return Ok(Found { opened, salvaged }),
-        Err(error) if error.kind == StoreErrorKind::Locked => {
-            return Err(OpenError::Locked {
-                path: options.path.clone(),
-            });
+    let cut_off = layout.damaged().pop().filter(|_| !database.exists());
+    let mut salvaged = Vec::new();
+    let (damaged, why) = match cut_off {
+        Some(folder) => (folder, "bringing back what is whole in it was cut off".to_owned()),
+        None => {
+            // A database that cannot even be searched has nothing to hold on to.
+            salvaged = Salvage::search(&database)
+                .map(|found| found.newest(HELD_BYTES))
+                .unwrap_or_default();
+            match Store::open(&database, options.open_patience) {
+                Ok(opened) => return Ok(Found { opened, salvaged }),
+                Err(error) if error.kind == StoreErrorKind::Locked => {
+                    return Err(OpenError::Locked {
+                        path: options.path.clone(),
+                    });
+                }
+                Err(error) if error.kind != StoreErrorKind::Damaged => return Err(error.into()),
+                Err(error) => {
+                    let moved = layout
+                        .move_aside(jiff::Timestamp::now())
+                        .map_err(system("moving the damaged database aside in", layout.root()))?;
+                    (moved, error.detail)
+                }
+            }
         }
-        Err(error) if error.kind != StoreErrorKind::Damaged => return Err(error.into()),
-        Err(error) => {
-            let moved = layout
-                .move_aside(jiff::Timestamp::now())
-                .map_err(system("moving the damaged database aside in", layout.root()))?;
-            report.moved_aside = Some((moved, error.detail));
-        }
-    }
-    let mut opened = Store::open(&database, options.open_patience)?;
+    };
     let tail = mark.map_or(0, |mark| mark.tail);
-    let mut restored = Vec::new();
+    let opened = restore(layout, options, &damaged, tail)?;
+    report.restored_records = opened
+        .entries
+        .iter()
+        .map(|entry| entry.last - entry.first + 1)
+        .sum();
+    report.moved_aside = Some((damaged, why));
     // What sled has overwritten while it tried is still held; what is held is in the files too, mostly.
-    let found = report
-        .moved_aside
-        .as_ref()
-        .and_then(|(folder, _)| Salvage::search(folder).ok())
-        .unwrap_or_default();
+    Ok(Found { opened, salvaged })
+}
+
+/// Makes a database with the records from `tail` on that are whole in one that was moved aside.
+fn restore(layout: &Layout, options: &QueueOptions, damaged: &Path, tail: u64) -> Result<Opened, OpenError> {
+    let (database, new) = (layout.database(), layout.database_new());
+    let to = Store::open(&new, options.open_patience)?.store;
+    let found = Salvage::search(damaged).unwrap_or_default();
     let mut change = Change::default();
     for (entry, bytes) in found.stored_from(tail) {
-        restored.push(entry);
         change.put.push((entry.place, entry.first, bytes));
         if change.put.len() >= RESTORE_BLOCKS {
-            opened.store.write(&std::mem::take(&mut change))?;
+            to.write(&std::mem::take(&mut change))?;
         }
     }
-    opened.store.write(&change)?;
-    report.restored_records = restored.iter().map(|entry| entry.last - entry.first + 1).sum();
-    opened.entries = restored;
-    Ok(Found { opened, salvaged })
+    to.write(&change)?;
+    to.close();
+    let named = fs::rename(&new, &database).and_then(|()| layout::sync_folder(layout.root()));
+    named.map_err(system("naming the new database in", layout.root()))?;
+    Ok(Store::open(&database, options.open_patience)?)
 }
 
 /// The folder's identity: as it was, from the mark where the file is gone, else drawn now.

@@ -139,7 +139,8 @@ pub struct Change {
     pub remove: Vec<(Place, u64)>,
     /// Whether additions and removals take effect as one. Otherwise they take effect one after the other,
     /// additions first, each whole or not at all: cut off, all that was added before is there. It costs a
-    /// page less to write, and is enough where what is removed is also in what was added.
+    /// page less to write, and is enough where what is removed is also in what was added. As one there are only blocks
+    /// that merging makes: none is large.
     pub is_atomic: bool,
     /// Cursors to set.
     pub cursors: Vec<(String, u64)>,

@@ -138,6 +138,36 @@ struct Outcome {
 }
 
 /// A queue with blocks of all sizes, closed and killed in between.
+#[test]
+fn bringing_back_what_is_whole_begins_again_where_it_was_cut_off() {
+    let folder = scratch();
+    let in_folder = |name: &str| folder.path().join(name);
+    let (mut queue, _) = Queue::open(&options(folder.path())).unwrap();
+    fill(&mut queue, 500);
+    queue.close().unwrap();
+    // It was moved aside, and the one that takes its place has hardly been begun.
+    fs::rename(in_folder("sled"), in_folder("damaged-20260101T000000Z")).unwrap();
+    fs::create_dir(in_folder("sled-new")).unwrap();
+    fs::write(in_folder("sled-new/db"), [0; 1000]).unwrap();
+
+    let (mut queue, report) = Queue::open(&options(folder.path())).unwrap();
+    assert_eq!((report.restored_records, report.losses.len()), (500, 0));
+    let (moved, why) = report.moved_aside.unwrap();
+    assert!(
+        moved.ends_with("damaged-20260101T000000Z") && why.contains("cut off"),
+        "{why}"
+    );
+    fill(&mut queue, 1);
+    queue.close().unwrap();
+    let (queue, report) = Queue::open(&options(folder.path())).unwrap();
+    assert_eq!((report.moved_aside, report.losses.len()), (None, 0));
+    let records = read_all(&mut queue.reader());
+    assert_eq!(records.len(), 501);
+    for (number, record) in (1..).zip(records) {
+        assert_eq!((record.sequence, record.telegram), (number, telegram(number)));
+    }
+}
+
 fn prepare(folder: &Path) {
     let (mut queue, _) = Queue::open(&options(folder)).unwrap();
     queue.register("mqtt", Start::Oldest).unwrap();
