@@ -140,8 +140,8 @@ struct Queue {
     fetched: u64,
     /// Last sequence that may be committed.
     committed: u64,
-    /// Last sequence that capture has been told to commit, and when.
-    told: (u64, Duration),
+    /// Last sequence that capture was sent to commit, and when.
+    sent: (u64, Duration),
     head: u64,
 }
 
@@ -262,7 +262,9 @@ impl Flow {
         if self.can_take() {
             return self.now.elapsed;
         }
-        let report = self.report.sent_at.unwrap_or(self.now.elapsed) + REPORT_INTERVAL;
+        // Without a session nothing is sent, whenever it was due.
+        let sent_at = self.report.sent_at.filter(|_| self.session.is_some());
+        let report = sent_at.unwrap_or(self.now.elapsed) + REPORT_INTERVAL;
         let soon = if self.report.is_due {
             self.now.elapsed + REPORT_PAUSE
         } else {
@@ -273,9 +275,9 @@ impl Flow {
             .unknown_since
             .map(|since| since + self.settings.meter_timeout);
         let meter = meter.filter(|at| *at > self.now.elapsed);
-        let commit = self.queue.as_ref().filter(|queue| queue.committed > queue.told.0);
+        let commit = self.queue.as_ref().filter(|queue| queue.committed > queue.sent.0);
         let commit = commit.filter(|_| self.session.is_some());
-        let commit = commit.map(|queue| queue.told.1 + COMMIT_PAUSE);
+        let commit = commit.map(|queue| queue.sent.1 + COMMIT_PAUSE);
         [Some(report.min(soon)), self.delivery.deadline(), meter, commit]
             .into_iter()
             .flatten()
@@ -405,7 +407,7 @@ impl Flow {
         match &mut self.queue {
             Some(queue) if queue.identity == identity && queue.committed >= cursor => {
                 queue.head = head;
-                queue.told.0 = cursor;
+                queue.sent.0 = cursor;
             }
             former => {
                 match former.take() {
@@ -429,7 +431,7 @@ impl Flow {
                     taken: cursor,
                     fetched: cursor,
                     committed: cursor,
-                    told: (cursor, self.now.elapsed),
+                    sent: (cursor, self.now.elapsed),
                     head,
                 });
             }
@@ -702,11 +704,11 @@ impl Flow {
         let (Some(session), Some(queue)) = (self.session, &mut self.queue) else {
             return;
         };
-        let (told, at) = queue.told;
+        let (sent, at) = queue.sent;
         let is_due = self.delivery.is_idle() || self.is_finishing || self.now.elapsed >= at + COMMIT_PAUSE;
-        if queue.committed > told && is_due {
+        if queue.committed > sent && is_due {
             let sequence = queue.committed;
-            queue.told = (sequence, self.now.elapsed);
+            queue.sent = (sequence, self.now.elapsed);
             orders.push(Order::Source(SourceCommand::Commit { session, sequence }));
         }
     }

@@ -313,7 +313,14 @@ impl Simulation {
 
     fn handle(&mut self, event: FlowEvent) {
         let mut orders = Vec::new();
+        let is_tick = matches!(event, FlowEvent::Tick);
         self.flow.handle(self.now, event, &mut orders);
+        assert!(
+            !is_tick || self.flow.deadline() > self.now.elapsed || self.flow.can_take(),
+            "seed {}: it would go round and round and do nothing: {:?}",
+            self.seed,
+            self.flow
+        );
         let mut has_left = false;
         for order in orders {
             match order {
