@@ -25,9 +25,9 @@
 //! | power cut anywhere | the mark may be old. It was another start of the machine and not an orderly end: sequences go on above the ceiling, and those left out are noted |
 //! | database behind the mark | records that were visible are gone: noted as lost, sequences go on above the mark |
 //! | killed while merging | the merge is one batch: the old blocks or the new one |
-//! | killed while trimming | removal is one batch with nothing else; the mark's tail is written after it |
+//! | killed while trimming | blocks go oldest first; the mark's tail is written after them |
 //! | killed while registering | (the cursor is durable in the database, then synced in the mark, then answered): the consumer was not answered yet, and asks again |
-//! | killed while rebuilding | see `rebuild` |
+//! | killed while rebuilding, or while what is whole in a refused database is brought back | see `rebuild` |
 
 mod bell;
 pub mod block;

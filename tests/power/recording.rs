@@ -63,18 +63,29 @@ pub(crate) struct Recording {
 
 impl Recording {
     /// Most bytes that were written to a file and that no sync had covered, at any moment but while the queue was
-    /// being opened: then sled fills with zeros what it will write over.
+    /// being opened: then sled fills with zeros what it will write over. A database that has no name yet does not
+    /// count: cut off, it is thrown away.
     pub(crate) fn most_unsynced_bytes(&self) -> usize {
         let mut unsynced: HashMap<Inode, usize> = HashMap::new();
         let mut syncs: HashMap<usize, (Inode, usize)> = HashMap::new();
         let (mut most, mut is_opening) = (0, false);
+        let (mut draft, mut draft_file) = (None, None);
         for moment in &self.moments {
             match moment {
                 Moment::Begun(_, Change::Write { file, bytes, .. }) => {
                     let bytes_of_file = unsynced.entry(*file).or_default();
                     *bytes_of_file += bytes.len();
-                    if !is_opening {
+                    if !is_opening && draft_file != Some(*file) {
                         most = most.max(*bytes_of_file);
+                    }
+                }
+                Moment::Begun(_, Change::Names(names)) => {
+                    for (folder, name, inode) in names {
+                        if name == "sled-new" {
+                            (draft, draft_file) = (*inode, None);
+                        } else if name == "db" && draft == Some(*folder) {
+                            draft_file = *inode;
+                        }
                     }
                 }
                 Moment::SyncBegun(sync, file) => {

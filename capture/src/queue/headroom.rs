@@ -125,7 +125,7 @@ fn set_reserve(layout: &Layout, bytes: u64) -> io::Result<()> {
 
 /// Bytes that this process may still write to the disk that holds a folder; plenty where the system
 /// does not tell.
-fn free_bytes(folder: &Path) -> u64 {
+pub(super) fn free_bytes(folder: &Path) -> u64 {
     rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 

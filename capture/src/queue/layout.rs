@@ -9,7 +9,7 @@
 //!   imports.json            how far files have been imported, see `crate::import::taken`
 //!   reserve                 room that is taken while the disk is getting full, see `headroom`
 //!   sled/                   the database: blocks and cursors
-//!   sled-new/, sled-old/    while the database is being rebuilt, see `rebuild`
+//!   sled-new/, sled-old/    while the database is being made anew, see `rebuild`
 //!   damaged-<time>/         databases that could not be opened, the newest two
 //! ```
 
@@ -66,7 +66,7 @@ impl Layout {
         self.root.join("sled")
     }
 
-    /// The database that a rebuild is writing.
+    /// The database that is being written, to take the place of the present one or of one that was moved aside.
     pub fn database_new(&self) -> PathBuf {
         self.root.join("sled-new")
     }
@@ -83,6 +83,7 @@ impl Layout {
             .flatten()
             .flatten()
             .filter(|entry| entry.file_name().to_string_lossy().starts_with(DAMAGED_PREFIX))
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
             .map(|entry| entry.path())
             .collect();
         found.sort();

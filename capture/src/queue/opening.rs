@@ -8,7 +8,7 @@
 //! it is made again.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::{fs, io};
 
@@ -25,7 +25,7 @@ use super::outcome::{OpenReport, QueueOptions};
 use super::reader::{LastArrival, Shared, View};
 use super::salvage::{Salvage, cut, is_superseded, resolve};
 use super::store::{Change, Opened, Store, StoreErrorKind};
-use super::{OpenError, Queue, headroom, rebuild};
+use super::{OpenError, Queue, headroom, rebuild, retention};
 
 /// An opened database, and whole blocks that were found in its files before it was opened.
 pub(super) struct Found {
@@ -126,6 +126,8 @@ impl Queue {
         let leftover: Vec<Entry> = entries
             .iter()
             .filter(|entry| is_leftover(entry))
+            // The newest goes first: cut off, there is no hole.
+            .rev()
             .copied()
             .collect();
         entries.retain(|entry| !is_leftover(entry));
@@ -332,7 +334,7 @@ impl Queue {
         let cause = match &report.moved_aside {
             Some((folder, _)) => {
                 format!(
-                    "the database could not be opened and is now {}; they were not whole in it",
+                    "the database could not be opened and is now {}; they were not whole in it, or had no room beside it",
                     folder.display()
                 )
             }
@@ -377,12 +379,15 @@ pub(super) fn open_database(
     report: &mut OpenReport,
 ) -> Result<Found, OpenError> {
     headroom::make_room_to_open(layout);
+    let cut_off = was_cut_off(layout);
     rebuild::finish(layout).map_err(system("finishing the rebuild of", layout.root()))?;
     let database = layout.database();
-    let cut_off = layout.damaged().pop().filter(|_| !database.exists());
     let mut salvaged = Vec::new();
     let (damaged, why) = match cut_off {
-        Some(folder) => (folder, "bringing back what is whole in it was cut off".to_owned()),
+        Some(folder) => (
+            folder,
+            "that was found at a start before this one, which was cut off".to_owned(),
+        ),
         None => {
             // A database that cannot even be searched has nothing to hold on to.
             salvaged = Salvage::search(&database)
@@ -397,6 +402,8 @@ pub(super) fn open_database(
                 }
                 Err(error) if error.kind != StoreErrorKind::Damaged => return Err(error.into()),
                 Err(error) => {
+                    layout::make_folder(&layout.database_new())
+                        .map_err(system("making a new database in", layout.root()))?;
                     let moved = layout
                         .move_aside(jiff::Timestamp::now())
                         .map_err(system("moving the damaged database aside in", layout.root()))?;
@@ -406,7 +413,18 @@ pub(super) fn open_database(
         }
     };
     let tail = mark.map_or(0, |mark| mark.tail);
-    let opened = restore(layout, options, &damaged, tail)?;
+    let (opened, is_all) = match restore(layout, options, &damaged, tail) {
+        // Capture goes on, and what is in the folder can be imported when there is room.
+        Err(OpenError::Storage(error)) if error.kind == StoreErrorKind::Full => {
+            let _ = fs::remove_dir_all(layout.database_new());
+            (Store::open(&database, options.open_patience)?, false)
+        }
+        restored => restored?,
+    };
+    if !is_all {
+        // There is no room for these either.
+        salvaged.clear();
+    }
     report.restored_records = opened
         .entries
         .iter()
@@ -417,23 +435,45 @@ pub(super) fn open_database(
     Ok(Found { opened, salvaged })
 }
 
-/// Makes a database with the records from `tail` on that are whole in one that was moved aside.
-fn restore(layout: &Layout, options: &QueueOptions, damaged: &Path, tail: u64) -> Result<Opened, OpenError> {
+/// The database that was moved aside, where nothing has taken its place yet.
+fn was_cut_off(layout: &Layout) -> Option<PathBuf> {
+    let is_alone =
+        layout.database_new().exists() && !layout.database().exists() && !layout.database_old().exists();
+    layout.damaged().pop().filter(|_| is_alone)
+}
+
+/// Makes a database with the records from `tail` on that are whole in one that was moved aside, or as many of the
+/// newest as the disk has room for; and whether that is all of them.
+fn restore(
+    layout: &Layout,
+    options: &QueueOptions,
+    damaged: &Path,
+    tail: u64,
+) -> Result<(Opened, bool), OpenError> {
     let (database, new) = (layout.database(), layout.database_new());
-    let to = Store::open(&new, options.open_patience)?.store;
     let found = Salvage::search(damaged).unwrap_or_default();
-    let mut change = Change::default();
-    for (entry, bytes) in found.stored_from(tail) {
-        change.put.push((entry.place, entry.first, bytes));
-        if change.put.len() >= RESTORE_BLOCKS {
-            to.write(&std::mem::take(&mut change))?;
+    let free = headroom::free_bytes(layout.root()).saturating_sub(options.reserve_free_bytes);
+    let room = retention::max_cost_bytes(free.min(options.max_size_bytes));
+    let from = tail.max(found.newest_within(room));
+    let to = Store::open(&new, options.open_patience)?.store;
+    let fill = || {
+        let mut change = Change::default();
+        for (entry, bytes) in found.stored_from(from) {
+            change.put.push((entry.place, entry.first, bytes));
+            if change.put.len() >= RESTORE_BLOCKS {
+                to.draft(&std::mem::take(&mut change))?;
+            }
         }
-    }
-    to.write(&change)?;
+        to.draft(&change)?;
+        to.make_durable()
+    };
+    let filled = fill();
+    // Also where that failed: its destructors panic.
     to.close();
+    filled?;
     let named = fs::rename(&new, &database).and_then(|()| layout::sync_folder(layout.root()));
     named.map_err(system("naming the new database in", layout.root()))?;
-    Ok(Store::open(&database, options.open_patience)?)
+    Ok((Store::open(&database, options.open_patience)?, from == tail))
 }
 
 /// The folder's identity: as it was, from the mark where the file is gone, else drawn now.

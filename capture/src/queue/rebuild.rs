@@ -7,6 +7,7 @@
 //! | there | means | so |
 //! |---|---|---|
 //! | `sled`, `sled-new` | the copy may be incomplete | `sled-new` is removed |
+//! | `sled-new` alone | a database was moved aside, and what is whole in it is being brought back: see `opening` | `sled-new` is removed, and that is begun again |
 //! | `sled-old`, `sled-new` | the copy is complete, the switch was cut | `sled-new` becomes `sled` |
 //! | `sled-old` beside `sled` | the switch is done | `sled-old` is removed |
 
@@ -67,6 +68,13 @@ fn copy_into(
 ) -> Result<(), StoreError> {
     let _ = fs::remove_dir_all(new);
     let to = Store::open(new, patience)?.store;
+    let filled = fill(&to, from, entries, cursors).and_then(|()| to.make_durable());
+    // Also where that failed: its destructors panic.
+    to.close();
+    filled
+}
+
+fn fill(to: &Store, from: &Store, entries: &[Entry], cursors: Vec<(String, u64)>) -> Result<(), StoreError> {
     let mut change = Change {
         cursors,
         ..Change::default()
@@ -80,14 +88,12 @@ fn copy_into(
         bytes += block.len();
         change.put.push((entry.place, entry.first, block));
         if bytes >= COPY_BYTES {
-            to.write(&change)?;
+            to.draft(&change)?;
             change = Change::default();
             bytes = 0;
         }
     }
-    to.write(&change)?;
-    to.close();
-    Ok(())
+    to.draft(&change)
 }
 
 /// Puts the copy in the place of the present database, which must be closed.

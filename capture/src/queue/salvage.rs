@@ -16,7 +16,7 @@ use shared::record::Record;
 
 use super::block::{self, BlockWriter, HEADER_BYTES, MAGIC, MAX_STORED_BYTES};
 use super::index::{Entry, Place};
-use super::merge;
+use super::{merge, retention};
 
 const CHUNK_BYTES: usize = 256 * 1024;
 const CUT_COMPRESSION_LEVEL: i32 = 3;
@@ -95,6 +95,20 @@ impl Salvage {
                     cut(&bytes, wanted.first, wanted.last)
                 }
             })
+    }
+
+    /// The sequence from which on the blocks cost no more than this, in bytes as retention counts them.
+    pub(super) fn newest_within(&self, max_cost_bytes: u64) -> u64 {
+        let mut left = max_cost_bytes;
+        for piece in self.pieces.iter().rev() {
+            let found = self.found.get(piece.position);
+            let cost = found.map_or(0, |found| retention::cost_bytes(&found.entry));
+            let Some(rest) = left.checked_sub(cost) else {
+                return piece.last + 1;
+            };
+            left = rest;
+        }
+        0
     }
 
     /// The blocks that hold the newest records, as stored, as many as fit in `max_bytes`.

@@ -54,12 +54,15 @@ const RECENT: &str = "recent";
 const CURSORS: &str = "cursors";
 const CACHE_BYTES: u64 = 1024 * 1024;
 const SEGMENT_BYTES: usize = 512 * 1024;
-/// Bytes of a change after which it is synced. Five of the largest blocks: with what sled writes anew because of them,
-/// a leaf of up to 120 KB for every few and as much again while it clears a segment, that stays below a segment.
+/// Bytes of a change after which it is synced: three full blocks, or sixteen removals. With what sled writes anew
+/// because of them, a leaf of up to 120 KB for every few and as much again while it clears a segment, that stays below a
+/// segment.
 const PIECE_BYTES: usize = 32 * 1024;
 /// Bytes that a block costs in the log beside its own, and a removal altogether, in this account.
 const CHANGE_BYTES: usize = 2 * 1024;
-/// Values of a leaf of sled's tree before it is split.
+/// Values of a leaf of sled's tree before it is split. A leaf of fewer than four joins its neighbour, and both together
+/// may have three more; but that is met at the tail alone, where there is no neighbour before, unless a dozen damaged
+/// neighbours are removed.
 const LEAF_VALUES: usize = 17;
 /// The largest leaf: one large block at either end, each with one key beside it that has no value.
 const LARGEST_LEAF_BYTES: usize =
@@ -139,7 +142,7 @@ pub struct Change {
     pub remove: Vec<(Place, u64)>,
     /// Whether additions and removals take effect as one. Otherwise they take effect one after the other,
     /// additions first, each whole or not at all: cut off, all that was added before is there. It costs a
-    /// page less to write, and is enough where what is removed is also in what was added. As one there are only blocks
+    /// page less to write, and is enough where what is removed is also in what was added, or is to go anyway. As one there are only blocks
     /// that merging makes: none is large.
     pub is_atomic: bool,
     /// Cursors to set.
@@ -254,7 +257,7 @@ impl Store {
                 found.insert(name.to_owned(), u64::from_le_bytes(cursor));
             }
         }
-        store.settle_ballast("opening")?;
+        store.settle_ballast("opening", || store.flush("opening"))?;
         store.sync("opening")?;
         sync_files(path).map_err(|error| from_io("opening", path, &error))?;
         Ok(Opened {
@@ -293,17 +296,39 @@ impl Store {
     /// After an error nothing of the change may be relied on: some of it may be there after the next
     /// opening. The database answers no further writes; close it and open it again.
     pub fn write(&self, change: &Change) -> Result<(), StoreError> {
+        self.apply(change, true)
+    }
+
+    /// Writes to a database that is thrown away where it is cut off, so that nothing is synced before
+    /// [`Self::make_durable`].
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn draft(&self, change: &Change) -> Result<(), StoreError> {
+        self.apply(change, false)
+    }
+
+    /// Returns when all that was written is durable.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn make_durable(&self) -> Result<(), StoreError> {
+        guarded("writing to", &self.path, || self.flush("writing to"))
+    }
+
+    fn apply(&self, change: &Change, syncs: bool) -> Result<(), StoreError> {
+        let sync = || if syncs { self.flush("writing to") } else { Ok(()) };
         let work = || {
             let failed = |error: sled::Error| from_sled("writing to", &self.path, &error);
             if change.is_atomic {
                 self.apply_as_one(change).map_err(failed)?;
             } else {
-                self.apply_in_pieces(change)?;
+                self.apply_in_pieces(change, sync)?;
             }
             for (_, _, bytes) in &change.put {
                 self.ballast.passed(bytes.len()).map_err(failed)?;
             }
-            self.settle_ballast("writing to")?;
+            self.settle_ballast("writing to", sync)?;
             for (name, cursor) in &change.cursors {
                 self.cursors
                     .insert(name.as_bytes(), &cursor.to_le_bytes())
@@ -312,19 +337,23 @@ impl Store {
             for name in &change.forget {
                 self.cursors.remove(name.as_bytes()).map_err(failed)?;
             }
-            self.flush("writing to")
+            sync()
         };
         // sled starts its threads where it first writes.
         guarded("writing to", &self.path, || with_late_threads(work))
     }
 
     /// Makes the additions, then the removals, and syncs after each piece of them but the last.
-    fn apply_in_pieces(&self, change: &Change) -> Result<(), StoreError> {
+    fn apply_in_pieces(
+        &self,
+        change: &Change,
+        sync: impl Fn() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let failed = |error: sled::Error| from_sled("writing to", &self.path, &error);
         let mut unsynced = 0;
         let mut make_room = |bytes: usize| {
             if unsynced + bytes > PIECE_BYTES && unsynced > 0 {
-                self.flush("writing to")?;
+                sync()?;
                 unsynced = 0;
             }
             unsynced += bytes;
@@ -341,13 +370,17 @@ impl Store {
         Ok(())
     }
 
-    fn settle_ballast(&self, action: &'static str) -> Result<(), StoreError> {
+    fn settle_ballast(
+        &self,
+        action: &'static str,
+        sync: impl Fn() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         while self
             .ballast
             .settle()
             .map_err(|error| from_sled(action, &self.path, &error))?
         {
-            self.flush(action)?;
+            sync()?;
         }
         Ok(())
     }
@@ -459,7 +492,8 @@ fn is_large(block: &[u8]) -> bool {
     block.len() > merge::MAX_STORED_BYTES
 }
 
-/// Keys just before and just behind that of a large block, other than those of its neighbours.
+/// Keys just before and just behind that of a large block, other than those of its neighbours. Cut off, or where a
+/// smaller block takes its place, they stay: a few bytes.
 fn spacers(first: u64) -> [[u8; 9]; 2] {
     [(first.wrapping_sub(1), 1), (first, 0)].map(|(sequence, last)| {
         let mut key = [last; 9];

@@ -137,7 +137,6 @@ struct Outcome {
     salvaged: u64,
 }
 
-/// A queue with blocks of all sizes, closed and killed in between.
 #[test]
 fn bringing_back_what_is_whole_begins_again_where_it_was_cut_off() {
     let folder = scratch();
@@ -168,6 +167,7 @@ fn bringing_back_what_is_whole_begins_again_where_it_was_cut_off() {
     }
 }
 
+/// A queue with blocks of all sizes, closed and killed in between.
 fn prepare(folder: &Path) {
     let (mut queue, _) = Queue::open(&options(folder)).unwrap();
     queue.register("mqtt", Start::Oldest).unwrap();

@@ -158,6 +158,75 @@ fn a_vanished_folder_is_made_again_and_sequences_go_on() {
 
 /// Needs the right to mount; elsewhere it says so.
 #[test]
+fn a_refused_database_on_a_disk_without_room_for_another_costs_the_oldest_and_capture_goes_on() {
+    const RECORDS: u64 = 3000;
+    for left in [6 * MIB, 3 * MIB, MIB / 4] {
+        let Some(disk) = SmallDisk::mount(24 * MIB) else {
+            return;
+        };
+        let settings = options(&disk.path().join("queue"));
+        let (mut queue, _) = Queue::open(&settings).unwrap();
+        for number in 1..=RECORDS {
+            queue.append(arrival(number), &incompressible(number)).unwrap();
+            if number % 10 == 0 {
+                queue.flush().unwrap();
+            }
+        }
+        queue.close().unwrap();
+        fs::write(settings.path.join("sled/conf"), b"segment_size: a lot\nnonsense").unwrap();
+        let disk_of = rustix::fs::statvfs(disk.path()).unwrap();
+        let greedy = disk.path().join("greedy");
+        let file = fs::File::create(&greedy).unwrap();
+        let taken = (disk_of.f_bavail * disk_of.f_frsize).saturating_sub(left);
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, taken).unwrap();
+        drop(file);
+
+        let opened = Queue::open(&settings);
+        let (mut queue, report) = match opened {
+            Ok(opened) => opened,
+            // With hardly a byte not even an empty one can be made; then it is tried again.
+            Err(error) if left < MIB => {
+                println!("{error}");
+                fs::remove_file(&greedy).unwrap();
+                Queue::open(&settings).unwrap()
+            }
+            Err(error) => panic!("{error}"),
+        };
+        println!("{report:?} {}", queue.reader().tail());
+        println!(
+            "{} of {RECORDS} came back with {left} bytes left",
+            report.restored_records
+        );
+        let lost: u64 = report
+            .losses
+            .iter()
+            .map(|loss| loss.last_sequence - loss.first_sequence + 1)
+            .sum();
+        assert_eq!(report.restored_records + lost, RECORDS);
+        assert_eq!(queue.head(), RECORDS);
+        let kept = read_all(&mut queue.reader());
+        assert!(
+            kept.iter()
+                .all(|record| record.telegram == incompressible(record.sequence))
+        );
+        if left > 4 * MIB {
+            assert!(lost > 0 && report.restored_records > 0, "{report:?}");
+            assert_eq!(
+                kept.last().map(|record| record.sequence),
+                Some(RECORDS),
+                "the newest stay"
+            );
+        }
+        let _ = fs::remove_file(&greedy);
+        queue
+            .append(arrival(RECORDS + 1), &incompressible(RECORDS + 1))
+            .unwrap();
+        assert_eq!(queue.flush().unwrap().head, RECORDS + 1);
+    }
+}
+
+/// Needs the right to mount; elsewhere it says so.
+#[test]
 fn a_full_disk_is_waited_out_and_nothing_that_was_taken_is_lost() {
     for reserve_free_bytes in [0, MIB] {
         let Some(disk) = SmallDisk::mount(16 * MIB) else {

@@ -17,9 +17,18 @@ const SLACK: Duration = Duration::from_secs(4);
 pub(super) fn with_late_threads<T>(work: impl FnOnce() -> T) -> T {
     // Where the system refuses, all is as it was without.
     let _ = set_current_timer_slack(u64::try_from(SLACK.as_nanos()).ok().and_then(NonZeroU64::new));
-    let result = work();
-    let _ = set_current_timer_slack(None);
-    result
+    // Also where sled panics.
+    let _in_time = InTime;
+    work()
+}
+
+/// Ends the waits of this thread in time again when it is dropped.
+struct InTime;
+
+impl Drop for InTime {
+    fn drop(&mut self) {
+        let _ = set_current_timer_slack(None);
+    }
 }
 
 #[cfg(test)]
