@@ -46,6 +46,7 @@ mod reader;
 pub mod rebuild;
 mod recovery;
 pub mod reference;
+mod restore;
 pub mod retention;
 pub mod salvage;
 pub mod store;

@@ -1,7 +1,7 @@
 //! Why the queue did not do what it was asked to, an enumeration for each operation.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -44,6 +44,12 @@ pub enum OpenError {
     /// The database cannot be opened, for a reason that is not in its contents.
     #[error(transparent)]
     Storage(#[from] StoreError),
+}
+
+/// What the system refused, as [`OpenError::System`].
+pub(super) fn system(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::System { action, path, source }
 }
 
 /// Why a telegram was not taken. The queue is as it was.

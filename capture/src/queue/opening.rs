@@ -4,11 +4,9 @@
 //! has dropped while opening. So the database's files are searched for whole blocks before sled sees
 //! them, and the newest found are held until it is known what sled still has; what is missing is put
 //! back. A database that sled refuses is moved aside and everything whole in it put into a new one, each
-//! record under its old sequence. The new one has its name only when all of that is in it: cut off before,
-//! it is made again.
+//! record under its old sequence: see `restore`.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::{fs, io};
 
@@ -17,20 +15,25 @@ use shared::wire::Loss;
 use super::bell::Bells;
 use super::block::{BlockWriter, COMPRESSION_LEVEL};
 use super::buffer::Buffer;
+use super::error::system;
 use super::index::{Entry, Index, Place};
 use super::layout::{self, Layout};
 use super::losses::Losses;
 use super::mark::{CEILING_STEP, Mark, MarkFile};
 use super::outcome::{OpenReport, QueueOptions};
 use super::reader::{LastArrival, Shared, View};
+use super::restore::{self, Restored};
 use super::salvage::{Salvage, cut, is_superseded, resolve};
 use super::store::{Change, Opened, Store, StoreErrorKind};
-use super::{OpenError, Queue, headroom, rebuild, retention};
+use super::{OpenError, Queue, headroom, rebuild};
 
 /// An opened database, and whole blocks that were found in its files before it was opened.
 pub(super) struct Found {
     opened: Opened,
     salvaged: Vec<(Entry, Vec<u8>)>,
+    /// The first and the last sequence that were whole in a database that was moved aside, whether or not they have
+    /// come back.
+    wanted: Option<(u64, u64)>,
 }
 
 impl Queue {
@@ -111,7 +114,11 @@ impl Queue {
         written_to: Option<u64>,
         report: &mut OpenReport,
     ) -> Result<(), OpenError> {
-        let Found { opened, salvaged } = found;
+        let Found {
+            opened,
+            salvaged,
+            wanted,
+        } = found;
         let Opened {
             store,
             mut entries,
@@ -147,6 +154,7 @@ impl Queue {
         let from = if is_vouched {
             mark.tail.max(1)
         } else {
+            let lowest = lowest.into_iter().chain(wanted.map(|(first, _)| first)).min();
             lowest.unwrap_or(mark.tail.max(1))
         };
         let up_to = if is_vouched {
@@ -176,7 +184,11 @@ impl Queue {
         }
         let stored_head = index.last().unwrap_or(0);
         let highest_cursor = all_cursors.values().copied().max().unwrap_or(0);
-        let head = stored_head.max(mark.head).max(highest_cursor);
+        // In the same process what was above the head is still in memory.
+        let highest_wanted = wanted
+            .filter(|_| written_to.is_none())
+            .map_or(0, |(_, last)| last);
+        let head = stored_head.max(mark.head).max(highest_cursor).max(highest_wanted);
         let mut next = mark.next.max(head + 1);
         if !has_mark && head > 0 {
             // Nothing tells how far above the database the sequences had come.
@@ -379,8 +391,10 @@ pub(super) fn open_database(
     report: &mut OpenReport,
 ) -> Result<Found, OpenError> {
     headroom::make_room_to_open(layout);
-    let cut_off = was_cut_off(layout);
-    rebuild::finish(layout).map_err(system("finishing the rebuild of", layout.root()))?;
+    let cut_off = restore::cut_off(layout);
+    if cut_off.is_none() {
+        rebuild::finish(layout).map_err(system("finishing the rebuild of", layout.root()))?;
+    }
     let database = layout.database();
     let mut salvaged = Vec::new();
     let (damaged, why) = match cut_off {
@@ -394,7 +408,13 @@ pub(super) fn open_database(
                 .map(|found| found.newest(HELD_BYTES))
                 .unwrap_or_default();
             match Store::open(&database, options.open_patience) {
-                Ok(opened) => return Ok(Found { opened, salvaged }),
+                Ok(opened) => {
+                    return Ok(Found {
+                        opened,
+                        salvaged,
+                        wanted: None,
+                    });
+                }
                 Err(error) if error.kind == StoreErrorKind::Locked => {
                     return Err(OpenError::Locked {
                         path: options.path.clone(),
@@ -402,10 +422,7 @@ pub(super) fn open_database(
                 }
                 Err(error) if error.kind != StoreErrorKind::Damaged => return Err(error.into()),
                 Err(error) => {
-                    layout::make_folder(&layout.database_new())
-                        .map_err(system("making a new database in", layout.root()))?;
-                    let moved = layout
-                        .move_aside(jiff::Timestamp::now())
+                    let moved = restore::begin(layout)
                         .map_err(system("moving the damaged database aside in", layout.root()))?;
                     (moved, error.detail)
                 }
@@ -413,18 +430,9 @@ pub(super) fn open_database(
         }
     };
     let tail = mark.map_or(0, |mark| mark.tail);
-    let (opened, is_all) = match restore(layout, options, &damaged, tail) {
-        // Capture goes on, and what is in the folder can be imported when there is room.
-        Err(OpenError::Storage(error)) if error.kind == StoreErrorKind::Full => {
-            let _ = fs::remove_dir_all(layout.database_new());
-            (Store::open(&database, options.open_patience)?, false)
-        }
-        restored => restored?,
-    };
-    if !is_all {
-        // There is no room for these either.
-        salvaged.clear();
-    }
+    let Restored { opened, wanted, from } = restore::run(layout, options, &damaged, tail)?;
+    // For those before there was no room.
+    salvaged.retain(|(entry, _)| entry.first >= from);
     report.restored_records = opened
         .entries
         .iter()
@@ -432,48 +440,11 @@ pub(super) fn open_database(
         .sum();
     report.moved_aside = Some((damaged, why));
     // What sled has overwritten while it tried is still held; what is held is in the files too, mostly.
-    Ok(Found { opened, salvaged })
-}
-
-/// The database that was moved aside, where nothing has taken its place yet.
-fn was_cut_off(layout: &Layout) -> Option<PathBuf> {
-    let is_alone =
-        layout.database_new().exists() && !layout.database().exists() && !layout.database_old().exists();
-    layout.damaged().pop().filter(|_| is_alone)
-}
-
-/// Makes a database with the records from `tail` on that are whole in one that was moved aside, or as many of the
-/// newest as the disk has room for; and whether that is all of them.
-fn restore(
-    layout: &Layout,
-    options: &QueueOptions,
-    damaged: &Path,
-    tail: u64,
-) -> Result<(Opened, bool), OpenError> {
-    let (database, new) = (layout.database(), layout.database_new());
-    let found = Salvage::search(damaged).unwrap_or_default();
-    let free = headroom::free_bytes(layout.root()).saturating_sub(options.reserve_free_bytes);
-    let room = retention::max_cost_bytes(free.min(options.max_size_bytes));
-    let from = tail.max(found.newest_within(room));
-    let to = Store::open(&new, options.open_patience)?.store;
-    let fill = || {
-        let mut change = Change::default();
-        for (entry, bytes) in found.stored_from(from) {
-            change.put.push((entry.place, entry.first, bytes));
-            if change.put.len() >= RESTORE_BLOCKS {
-                to.draft(&std::mem::take(&mut change))?;
-            }
-        }
-        to.draft(&change)?;
-        to.make_durable()
-    };
-    let filled = fill();
-    // Also where that failed: its destructors panic.
-    to.close();
-    filled?;
-    let named = fs::rename(&new, &database).and_then(|()| layout::sync_folder(layout.root()));
-    named.map_err(system("naming the new database in", layout.root()))?;
-    Ok((Store::open(&database, options.open_patience)?, from == tail))
+    Ok(Found {
+        opened,
+        salvaged,
+        wanted,
+    })
 }
 
 /// The folder's identity: as it was, from the mark where the file is gone, else drawn now.
@@ -509,13 +480,6 @@ fn identity(layout: &Layout, mark: Option<&Mark>) -> io::Result<[u8; 8]> {
     Ok(identity)
 }
 
-fn system(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
-    let path = path.to_owned();
-    move |source| OpenError::System { action, path, source }
-}
-
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// Bytes of the newest blocks that are held while sled opens: some days of telegrams.
 const HELD_BYTES: usize = 2 * 1024 * 1024;
-/// Blocks that are put into a new database at a time.
-const RESTORE_BLOCKS: usize = 64;

@@ -7,7 +7,7 @@
 //! | there | means | so |
 //! |---|---|---|
 //! | `sled`, `sled-new` | the copy may be incomplete | `sled-new` is removed |
-//! | `sled-new` alone | a database was moved aside, and what is whole in it is being brought back: see `opening` | `sled-new` is removed, and that is begun again |
+//! | `sled-new` alone, something `damaged` beside it | what is whole in that is being brought back | see `restore` |
 //! | `sled-old`, `sled-new` | the copy is complete, the switch was cut | `sled-new` becomes `sled` |
 //! | `sled-old` beside `sled` | the switch is done | `sled-old` is removed |
 

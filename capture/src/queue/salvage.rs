@@ -97,13 +97,28 @@ impl Salvage {
             })
     }
 
+    /// What they cost in a database, in bytes as retention counts them.
+    pub(super) fn cost_bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| self.cost_of(piece)).sum()
+    }
+
+    /// The first sequence from `from` on, and the last.
+    pub(super) fn range(&self, from: u64) -> Option<(u64, u64)> {
+        let first = self.pieces.iter().find(|piece| piece.last >= from)?;
+        let last = self.pieces.last()?;
+        Some((first.first.max(from), last.last))
+    }
+
+    fn cost_of(&self, piece: &Piece) -> u64 {
+        let found = self.found.get(piece.position);
+        found.map_or(0, |found| retention::cost_bytes(&found.entry))
+    }
+
     /// The sequence from which on the blocks cost no more than this, in bytes as retention counts them.
     pub(super) fn newest_within(&self, max_cost_bytes: u64) -> u64 {
         let mut left = max_cost_bytes;
         for piece in self.pieces.iter().rev() {
-            let found = self.found.get(piece.position);
-            let cost = found.map_or(0, |found| retention::cost_bytes(&found.entry));
-            let Some(rest) = left.checked_sub(cost) else {
+            let Some(rest) = left.checked_sub(self.cost_of(piece)) else {
                 return piece.last + 1;
             };
             left = rest;

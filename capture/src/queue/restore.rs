@@ -1,0 +1,116 @@
+//! Bringing back what is whole in a database that sled has refused and that was moved aside.
+//!
+//! It goes into `sled-new`, which becomes `sled` when it is complete. Until then `sled-new` alone, beside what was
+//! moved aside, is the sign that this is under way: cut off anywhere, it is begun again at the next opening.
+//!
+//! Where the disk has no room for all of it only the newest come back, at worst none: capture must not stand still.
+//! The rest is told as lost, and may be imported from what was moved aside.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::headroom;
+use super::layout::{self, Layout};
+use super::outcome::QueueOptions;
+use super::retention;
+use super::salvage::Salvage;
+use super::store::{Change, Opened, Store, StoreError, StoreErrorKind};
+use super::{OpenError, error};
+
+/// What has come back.
+pub(super) struct Restored {
+    /// The new database.
+    pub(super) opened: Opened,
+    /// The first and the last sequence of those that were to come back; none where nothing was whole.
+    pub(super) wanted: Option<(u64, u64)>,
+    /// None before this one has come back.
+    pub(super) from: u64,
+}
+
+/// The database that was moved aside, where bringing it back was cut off.
+pub(super) fn cut_off(layout: &Layout) -> Option<PathBuf> {
+    let is_alone =
+        layout.database_new().exists() && !layout.database().exists() && !layout.database_old().exists();
+    layout.damaged().pop().filter(|_| is_alone)
+}
+
+/// Moves the database aside, to be brought back.
+///
+/// # Errors
+/// Where the folder cannot be written to; the database is then where it was.
+pub(super) fn begin(layout: &Layout) -> io::Result<PathBuf> {
+    // A disk without room for a name has it afterwards, and then it goes without the sign.
+    let _ = layout::make_folder(&layout.database_new());
+    layout.move_aside(jiff::Timestamp::now())
+}
+
+/// Makes a database with the records from `tail` on that are whole in one that was moved aside.
+///
+/// # Errors
+/// Where not even an empty one can be made, or the system refuses.
+pub(super) fn run(
+    layout: &Layout,
+    options: &QueueOptions,
+    damaged: &Path,
+    tail: u64,
+) -> Result<Restored, OpenError> {
+    let (database, new) = (layout.database(), layout.database_new());
+    let found = Salvage::search(damaged).unwrap_or_default();
+    let free = headroom::free_bytes(layout.root()).saturating_sub(options.reserve_free_bytes);
+    let mut room = retention::max_cost_bytes(free.min(options.max_size_bytes)).min(found.cost_bytes());
+    let from = loop {
+        let from = tail.max(found.newest_within(room));
+        match fill(&new, options, &found, from) {
+            Ok(()) => break from,
+            Err(error) if is_worth_less(&error) && room > 0 => {
+                room = if room > LEAST_COST_BYTES { room / 2 } else { 0 };
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let named = fs::rename(&new, &database).and_then(|()| layout::sync_folder(layout.root()));
+    named.map_err(error::system("naming the new database in", layout.root()))?;
+    Ok(Restored {
+        opened: Store::open(&database, options.open_patience)?,
+        wanted: found.range(tail),
+        from,
+    })
+}
+
+/// Whether it may work with less: there was no room, or sled gave up.
+fn is_worth_less(error: &StoreError) -> bool {
+    matches!(error.kind, StoreErrorKind::Full | StoreErrorKind::Damaged)
+}
+
+fn fill(new: &Path, options: &QueueOptions, found: &Salvage, from: u64) -> Result<(), StoreError> {
+    // The folder itself stays: it is the sign.
+    for entry in fs::read_dir(new).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+    }
+    let to = Store::open(new, options.open_patience)?.store;
+    let write = || {
+        let mut change = Change::default();
+        for (entry, bytes) in found.stored_from(from) {
+            change.put.push((entry.place, entry.first, bytes));
+            if change.put.len() >= BLOCKS_AT_ONCE {
+                to.draft(&std::mem::take(&mut change))?;
+            }
+        }
+        to.draft(&change)?;
+        to.make_durable()
+    };
+    let written = write();
+    // Also where that failed: its destructors panic.
+    to.close();
+    written?;
+    // Opening writes, too: where there is no room for that either, it has not got its name yet.
+    Store::open(new, options.open_patience)?.store.close();
+    Ok(())
+}
+
+/// Blocks that are put into the new database at a time.
+const BLOCKS_AT_ONCE: usize = 64;
+/// Below this no smaller part is tried.
+const LEAST_COST_BYTES: u64 = 256 * 1024;
