@@ -181,6 +181,10 @@ fn a_refused_database_on_a_disk_without_room_for_another_costs_the_oldest_and_ca
         if after_a_power_cut {
             drop(queue);
             settings.boot_id = [9; 16];
+            if left == 3 * MIB {
+                // And without anything else that tells how far the sequences had come.
+                fs::remove_file(settings.path.join("mark")).unwrap();
+            }
         } else {
             queue.close().unwrap();
         }
