@@ -432,7 +432,7 @@ pub(super) fn open_database(
     let tail = mark.map_or(0, |mark| mark.tail);
     let Restored { opened, wanted, from } = restore::run(layout, options, &damaged, tail)?;
     // For those before there was no room.
-    salvaged.retain(|(entry, _)| entry.first >= from);
+    salvaged.retain(|(entry, _)| entry.last >= from);
     report.restored_records = opened
         .entries
         .iter()

@@ -1,8 +1,8 @@
 //! Threads whose waits may end late.
 //!
 //! sled starts seven threads for its writes, each of which waits for work a second at a time, for as long as the
-//! process lives: seven wake-ups a second from cold caches, which at a telegram a second took a third of all that both
-//! programs took. What ends such a wait in time is work; that it ends at all without any means nothing. So they are
+//! process lives: seven wake-ups a second from cold caches. At a telegram a second, with a flush every ten, that was two fifths of what
+//! both programs took. What ends such a wait in time is work; that it ends at all without any means nothing. So they are
 //! started where the kernel may be late by [`SLACK`]: a thread takes that over from the one that starts it.
 
 use std::num::NonZeroU64;
