@@ -1103,3 +1103,41 @@ fn each_run_of_telegrams_that_do_not_open_is_told_once() {
         BTreeMap::from([("undecryptable".to_owned(), 5)])
     );
 }
+
+#[test]
+fn commits_of_a_backlog_go_together_and_the_last_at_once() {
+    let mut simulation = Simulation::new(8);
+    simulation.connect();
+    for _ in 0..200 {
+        simulation.capture.produce(&mut simulation.random);
+    }
+    simulation.capture.durable = 200;
+    simulation.open_session();
+    for _ in 0..200 {
+        simulation.serve();
+        simulation.take_in();
+    }
+    while !simulation.broker.wire.is_empty() {
+        simulation.arrive();
+    }
+    simulation.capture.commands.clear();
+    simulation.advance(1_000);
+    let acknowledgements = simulation.broker.to_acknowledge.len();
+    while !simulation.broker.to_acknowledge.is_empty() {
+        simulation.acknowledge(0);
+    }
+    let commits: Vec<u64> = (simulation.capture.commands.iter())
+        .filter_map(|command| match command {
+            SourceCommand::Commit { sequence, .. } => Some(*sequence),
+            _ => None,
+        })
+        .collect();
+    let committed = simulation.flow.queue.as_ref().map(|queue| queue.committed);
+    assert!(acknowledgements > 10, "{acknowledgements}");
+    assert_eq!(
+        commits.len(),
+        2,
+        "{commits:?}: the first, and all that followed it"
+    );
+    assert_eq!(commits.last().copied(), committed);
+}
