@@ -1,5 +1,7 @@
-//! Between intake and the keeper: hands on what intake accepts, in a thread of its own, since the keeper
-//! listens to one channel alone.
+//! Between intake and the keeper: hands on what intake accepts.
+//!
+//! What a meter sends goes straight to the keeper, in intake's thread: waking another one costs more than all that it
+//! would do. What comes from a file is handed on by a thread that can wait.
 //!
 //! Of a regular file it passes over what the queue has taken before, so that a capture that is started
 //! again and again takes the file in once. For that it reads the beginning of the file itself, as far as
@@ -19,7 +21,7 @@ use shared::wire::ImportedFile;
 use crate::import::chain::Chain;
 use crate::import::known::Beginning;
 use crate::import::source::{self, Item};
-use crate::intake::Arrived;
+use crate::intake::{Arrived, NobodyTakes, Take};
 use crate::keeper::{Gate, Message};
 use crate::shutdown::Stop;
 use crate::words;
@@ -87,7 +89,7 @@ impl From<io::Error> for Enough {
     }
 }
 
-/// The thread between intake and the keeper.
+/// What is between intake and the keeper.
 #[derive(Debug)]
 pub struct Forwarder {
     /// To the keeper.
@@ -101,7 +103,24 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// Starts it. `file` is the port's, with the files that the queue remembers.
+    /// Hands on everything without a thread. The keeper is told when this is dropped, as intake does at its end.
+    pub fn directly(self) -> Take {
+        let ends = OnEnd(self);
+        Box::new(move |arrived| {
+            let sent = ends.0.messages.send(Message::Arrived(arrived));
+            sent.map_err(|_| NobodyTakes)
+        })
+    }
+
+    fn ended(&self, is_in_order: bool) {
+        // Where the keeper is gone, or capture is stopping already, nobody needs to know.
+        let _ = self.messages.send(Message::IntakeEnded);
+        if !is_in_order {
+            let _ = self.stop.try_send(Stop::Fault("intake"));
+        }
+    }
+
+    /// Starts it as a thread. `file` is the port's, with the files that the queue remembers.
     ///
     /// # Errors
     ///
@@ -118,11 +137,7 @@ impl Forwarder {
                     Some((file, files)) => self.forward_file(arrivals, &file, files),
                     None => self.forward(arrivals),
                 };
-                // Where the keeper is gone, or capture is stopping already, nobody needs to know.
-                let _ = self.messages.send(Message::IntakeEnded);
-                if is_in_order.is_err() {
-                    let _ = self.stop.try_send(Stop::Fault("intake"));
-                }
+                self.ended(is_in_order.is_ok());
             })
     }
 
@@ -191,6 +206,15 @@ impl Forwarder {
             return unreadable(words);
         }
         self.forward(arrivals)
+    }
+}
+
+/// Tells that intake has ended, also where it panicked. A meter's port is never read to its end.
+struct OnEnd(Forwarder);
+
+impl Drop for OnEnd {
+    fn drop(&mut self) {
+        self.0.ended(false);
     }
 }
 

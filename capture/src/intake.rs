@@ -2,7 +2,7 @@
 //! over a bounded channel.
 //!
 //! ```text
-//! port ──bytes──► intake thread (assembler) ──Arrived──► bounded channel ──► the queue's thread
+//! port ──bytes──► intake's thread (assembler) ──Arrived──► bounded channel ──► the queue's thread
 //! ```
 //!
 //! What always holds: a telegram that was accepted is in the channel or was taken from it, never dropped.
@@ -79,6 +79,13 @@ pub struct IntakeStatus {
     pub last_telegram_age_ms: Option<u64>,
 }
 
+/// Takes what intake accepts.
+pub type Take = Box<dyn FnMut(Arrived) -> Result<(), NobodyTakes> + Send>;
+
+/// Nobody takes what intake accepts any more: it ends.
+#[derive(Debug)]
+pub struct NobodyTakes;
+
 /// How the words of a port's state begin while it is tried again and again; what is wrong follows.
 pub const WAITING: &str = "waiting: ";
 
@@ -100,13 +107,22 @@ impl Intake {
     /// so and tries again.
     pub fn start(port: PortConfig, memory: Memory) -> std::io::Result<(Self, Receiver<Arrived>)> {
         let (sender, receiver) = sync_channel(CHANNEL_TELEGRAMS);
+        let take = move |arrived| sender.send(arrived).map_err(|_| NobodyTakes);
+        Ok((Self::start_into(port, memory, Box::new(take))?, receiver))
+    }
+
+    /// As [`Self::start`], giving everything to `take`, in intake's own thread. It is dropped when intake ends.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_into(port: PortConfig, memory: Memory, take: Take) -> std::io::Result<Self> {
         let stop = Stop::new()?;
         let ledger = Ledger::new(port.address.to_string());
-        let reader = Reader::new(port, memory, sender, ledger.clone(), stop.clone());
+        let reader = Reader::new(port, memory, take, ledger.clone(), stop.clone());
         let thread = std::thread::Builder::new()
             .name("intake".to_owned())
             .spawn(move || reader.run())?;
-        Ok((Self { stop, ledger, thread }, receiver))
+        Ok(Self { stop, ledger, thread })
     }
 
     /// How it is doing now.

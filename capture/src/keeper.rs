@@ -2,7 +2,7 @@
 //! to it in one bounded channel; it appends, flushes, moves cursors, imports, trims, and answers.
 //!
 //! ```text
-//! intake ──Arrived──► forwarder ──┐                    ┌── append, flush, maintain ──► queue
+//! intake ──Arrived───────────────┐                     ┌── append, flush, maintain ──► queue
 //! session ──────Order────────────► bounded channel ──► keeper
 //! session ──────Order────────────►                     └── Reply ──► session
 //! ```

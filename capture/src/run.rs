@@ -1,7 +1,7 @@
 //! `capture run`: opens the queue, serves it, reads the meter, and stops in order.
 //!
 //! ```text
-//!            intake ──► forwarder ──► keeper (owns the queue)
+//!   intake ──► (of a file: forwarder) ──► keeper (owns the queue)
 //!                                       ▲
 //! signals ──► here ──Stop──► ...        │ orders
 //!                                     sessions ◄── server ◄── Unix socket
@@ -73,9 +73,23 @@ pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
     let memory = if file.is_some() { Memory::default() } else { memory };
     let reader = queue.reader();
     let (messages, taken) = sync_channel(CHANNEL_MESSAGES);
-    let (intake, arrivals) = Intake::start(config.port.clone(), memory).map_err(no_thread)?;
-    let intake = Arc::new(intake);
     let gate = Gate::default();
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    let forwarder = Forwarder {
+        messages: messages.clone(),
+        gate: gate.clone(),
+        stop: stop.clone(),
+        is_stopping: Arc::clone(&is_stopping),
+    };
+    let port = config.port.clone();
+    let (intake, to_be_forwarded) = if is_file {
+        let (intake, arrivals) = Intake::start(port, memory).map_err(no_thread)?;
+        (intake, Some((forwarder, arrivals)))
+    } else {
+        let intake = Intake::start_into(port, memory, forwarder.directly()).map_err(no_thread)?;
+        (intake, None)
+    };
+    let intake = Arc::new(intake);
 
     let (input_end, input_ended) = sync_channel(1);
     let settings = KeeperSettings {
@@ -92,19 +106,13 @@ pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
         Box::new(move || asked.status()),
         meter_file,
         ServiceManager::from_environment(),
-        gate.clone(),
+        gate,
         input_end,
     )
     .map_err(|error| Failure::new(Exit::Storage, format!("reading what has been imported: {error}")))?;
-    let is_stopping = Arc::new(AtomicBool::new(false));
-    let forwarder = Forwarder {
-        messages: messages.clone(),
-        gate,
-        stop: stop.clone(),
-        is_stopping: Arc::clone(&is_stopping),
-    };
-    let forwarder = forwarder
-        .start(arrivals, file.map(|file| (file, keeper.imports())))
+    let forwarder = to_be_forwarded
+        .map(|(forwarder, arrivals)| forwarder.start(arrivals, file.map(|file| (file, keeper.imports()))))
+        .transpose()
         .map_err(no_thread)?;
     let ended = stop.clone();
     let heartbeat = keeper.heartbeat();
@@ -150,7 +158,9 @@ pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
     let kept = keeper.join();
     server.stop();
     drop(messages);
-    let _ = forwarder.join();
+    if let Some(forwarder) = forwarder {
+        let _ = forwarder.join();
+    }
     if let Some(intake) = Arc::into_inner(intake) {
         intake.join();
     }

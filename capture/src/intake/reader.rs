@@ -1,7 +1,6 @@
 //! The intake thread: opens the port, reads it, cuts it, hands on what is whole; opens it again when it is
 //! gone. One log line per change of state.
 
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use shared::backoff::Backoff;
@@ -12,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::ledger::Ledger;
 use super::rejections::Rejections;
-use super::{AcceptedTelegram, Arrived, Memory, WAITING};
+use super::{AcceptedTelegram, Arrived, Memory, NobodyTakes, Take, WAITING};
 use crate::clock;
 use crate::port::line_search::{BURST_OVER, LineSearch, SILENCE};
 use crate::port::pacing::Pacing;
@@ -43,7 +42,7 @@ enum End {
 /// Everything that the intake thread owns.
 pub(super) struct Reader {
     port: PortConfig,
-    sender: SyncSender<Arrived>,
+    take: Take,
     ledger: Ledger,
     stop: Stop,
     /// How long a TCP connection may say nothing before it is made anew.
@@ -66,13 +65,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(
-        port: PortConfig,
-        memory: Memory,
-        sender: SyncSender<Arrived>,
-        ledger: Ledger,
-        stop: Stop,
-    ) -> Self {
+    pub(super) fn new(port: PortConfig, memory: Memory, take: Take, ledger: Ledger, stop: Stop) -> Self {
         Self {
             assembler: Assembler::new(port.crc, memory.meters_with_crc.clone()),
             search: LineSearch::new(port.line, memory.line),
@@ -85,7 +78,7 @@ impl Reader {
             is_at_start: true,
             is_proven: false,
             port,
-            sender,
+            take,
             ledger,
             stop,
             memory,
@@ -332,8 +325,8 @@ impl Reader {
         }
     }
 
-    fn send(&self, arrived: Arrived) -> Result<(), NobodyTakes> {
-        self.sender.send(arrived).map_err(|_| NobodyTakes)
+    fn send(&mut self, arrived: Arrived) -> Result<(), NobodyTakes> {
+        (self.take)(arrived)
     }
 
     fn set_line(&mut self, port: &mut Port, line: Line) -> Result<(), Trouble> {
@@ -426,9 +419,6 @@ impl Silence {
     }
 }
 
-/// The queue's thread is gone.
-struct NobodyTakes;
-
 /// Bytes for a log line: text as it is, everything else as an escape.
 fn shown(bytes: &[u8]) -> String {
     seven_bit::stripped(bytes)
@@ -444,7 +434,6 @@ fn shown(bytes: &[u8]) -> String {
 mod tests {
     use std::io::Read as _;
     use std::net::TcpListener;
-    use std::sync::mpsc::sync_channel;
 
     use shared::config::{CrcPolicy, SerialSetting};
 
@@ -471,9 +460,14 @@ mod tests {
             line: SerialSetting::Auto,
             crc: CrcPolicy::Auto,
         };
-        let (sender, _receiver) = sync_channel(1);
         let (ledger, stop) = (Ledger::new(String::new()), Stop::new().unwrap());
-        let mut reader = Reader::new(config, Memory::default(), sender, ledger.clone(), stop.clone());
+        let mut reader = Reader::new(
+            config,
+            Memory::default(),
+            Box::new(|_| Ok(())),
+            ledger.clone(),
+            stop.clone(),
+        );
         reader.tcp_silence = Duration::from_millis(50);
         let running = std::thread::spawn(move || reader.run());
         for _ in 0..3 {
