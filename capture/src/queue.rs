@@ -72,7 +72,7 @@ use losses::Losses;
 use mark::{CEILING_STEP, Mark, MarkFile};
 use reader::{LastArrival, Shared};
 use recovery::Trouble;
-use store::Change;
+use store::{Change, Store};
 
 /// Largest telegram that the queue takes, in bytes: the largest that is ever found in what a meter sends.
 pub const MAX_TELEGRAM_BYTES: usize = shared::telegram::assembler::MAX_TELEGRAM_BYTES;
@@ -264,9 +264,13 @@ impl Queue {
             return Ok(Flushed { records: 0, head });
         }
         self.recover()?;
+        let has_journal = {
+            let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
+            store.as_ref().is_some_and(Store::has_journal)
+        };
         let blocks = self
             .buffer
-            .encode(&mut self.writer, self.mark.generation)
+            .encode(&mut self.writer, self.mark.generation, has_journal)
             .map_err(|error| self.failed("compressing for", &error))?;
         let last = self.buffer.last_sequence().unwrap_or(head);
         if last > self.mark.ceiling {
@@ -340,12 +344,11 @@ impl Queue {
     /// Adds the grouping of the last flushes' blocks to a change, where there are enough: what goes and
     /// what comes for it.
     fn group(&mut self, change: &mut Change) -> Result<Option<(Vec<Entry>, Entry)>, FlushError> {
-        if self.recent_blocks < merge::GROUP_BLOCKS {
+        if self.recent_blocks < 2 {
             return Ok(None);
         }
         let mut run = merge::group(&self.shared.view().index);
         if run.len() < 2 {
-            self.recent_blocks = 0;
             return Ok(None);
         }
         let Some(mut records) = self.read_blocks(&run)? else {

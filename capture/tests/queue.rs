@@ -9,6 +9,7 @@
 //! | `damage` | flipped bytes, zeroed pages, cut files |
 //! | `room` | full, read-only and vanished folders; the bound on the size |
 //! | `large` | telegrams as large as there are, that do not compress |
+//! | `journal` | what waits beside sled is as safe as what is in it |
 //! | `versions` | a folder of a later version is refused and left as it was |
 //! | `traps` | what sled does that would bite |
 
@@ -30,6 +31,8 @@ mod bytes;
 mod crash;
 #[path = "queue/damage.rs"]
 mod damage;
+#[path = "queue/journal.rs"]
+mod journal;
 #[path = "queue/large.rs"]
 mod large;
 #[path = "queue/model.rs"]

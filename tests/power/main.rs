@@ -26,7 +26,7 @@ mod recording;
 mod verdict;
 mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, mpsc};
@@ -36,7 +36,7 @@ use tests::household::random::Random;
 
 use disk::{Disk, FLAVOURS, Flavour, Left};
 use promises::Promises;
-use recording::{Change, Moment, Recording};
+use recording::{Change, Inode, Moment, Recording};
 use verdict::Found;
 use workload::{Life, Plan};
 
@@ -290,12 +290,13 @@ fn phases(recording: &Recording) -> Vec<&'static str> {
     let mut phases = Vec::with_capacity(recording.moments.len());
     let mut phase = "start";
     let mut has_opened = !recording.before.names.is_empty();
+    let databases = recording.files_named("db");
     for (at, moment) in recording.moments.iter().enumerate() {
         if let Moment::Said(words) = moment {
             phase = match words.split(' ').next().unwrap_or_default() {
                 "open" if has_opened => "opening",
                 "open" => "first creation",
-                "flush" => "flushing",
+                "flush" => flush(&recording.moments[at..], &databases),
                 "maintain" => maintenance(&recording.moments[at..]),
                 "register" => "registering",
                 "forget" => "forgetting",
@@ -311,6 +312,15 @@ fn phases(recording: &Recording) -> Vec<&'static str> {
     }
     mark_rebuild(recording, &mut phases);
     phases
+}
+
+/// What a flush turns out to do: write a journal alone, or hand over to sled what was in it.
+fn flush(moments: &[Moment], databases: &BTreeSet<Inode>) -> &'static str {
+    let reaches_sled = moments
+        .iter()
+        .take_while(|moment| !matches!(moment, Moment::Said(words) if words.starts_with("flushed")))
+        .any(|moment| matches!(moment, Moment::Begun(_, Change::Write { file, .. }) if databases.contains(file)));
+    if reaches_sled { "grouping" } else { "flushing" }
 }
 
 /// What a call of `maintain` turns out to do.
@@ -400,6 +410,7 @@ impl Counts {
             "first creation",
             "opening",
             "flushing",
+            "grouping",
             "registering",
             "forgetting",
             "merging",

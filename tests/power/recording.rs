@@ -62,7 +62,26 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Most bytes that were written to a file and that no sync had covered, at any moment but while the queue was
+    /// The files that ever had this name.
+    pub(crate) fn files_named(&self, wanted: &str) -> BTreeSet<Inode> {
+        let before = self
+            .before
+            .names
+            .iter()
+            .map(|((_, name), inode)| (name, Some(*inode)));
+        let changed = self.moments.iter().flat_map(|moment| match moment {
+            Moment::Begun(_, Change::Names(names)) => names.as_slice(),
+            _ => &[],
+        });
+        let changed = changed.map(|(_, name, inode)| (name, *inode));
+        before
+            .chain(changed)
+            .filter(|(name, _)| *name == wanted)
+            .filter_map(|(_, inode)| inode)
+            .collect()
+    }
+
+    /// Most bytes that were written to a database and that no sync had covered, at any moment but while the queue was
     /// being opened: then sled fills with zeros what it will write over. A database that has no name yet does not
     /// count: cut off, it is thrown away.
     pub(crate) fn most_unsynced_bytes(&self) -> usize {
@@ -70,12 +89,13 @@ impl Recording {
         let mut syncs: HashMap<usize, (Inode, usize)> = HashMap::new();
         let (mut most, mut is_opening) = (0, false);
         let (mut draft, mut draft_file) = (None, None);
+        let databases = self.files_named("db");
         for moment in &self.moments {
             match moment {
                 Moment::Begun(_, Change::Write { file, bytes, .. }) => {
                     let bytes_of_file = unsynced.entry(*file).or_default();
                     *bytes_of_file += bytes.len();
-                    if !is_opening && draft_file != Some(*file) {
+                    if databases.contains(file) && !is_opening && draft_file != Some(*file) {
                         most = most.max(*bytes_of_file);
                     }
                 }

@@ -95,6 +95,14 @@ pub(crate) fn judge(
 
     // Losses are told of what was lost, and nothing was.
     equals("damaged blocks", &report.damaged_blocks, &0)?;
+    if report.moved_aside.is_none() {
+        // It is put back where the database has dropped it, but nothing is to depend on that.
+        equals(
+            "records that the database had dropped",
+            &report.restored_records,
+            &0,
+        )?;
+    }
     if let Some((_, why)) = &report.moved_aside {
         if promises.visible > 0 {
             return Err(format!("the database was moved aside: {why}"));

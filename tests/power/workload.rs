@@ -45,6 +45,8 @@ const RETENTION_SECONDS: u64 = 100;
 const BULK: u64 = 1 << 32;
 /// From this number on they are as large as there are, and do not compress.
 const LARGEST: u64 = 1 << 33;
+/// From this number on they are large and compress well: few of them are enough to be grouped.
+const WORDY: u64 = 1 << 34;
 
 /// The options of a life's queue in this folder.
 pub(crate) fn options(folder: &Path, boot: u8, max_size_bytes: u64) -> QueueOptions {
@@ -59,6 +61,14 @@ pub(crate) fn options(folder: &Path, boot: u8, max_size_bytes: u64) -> QueueOpti
 /// The telegram of this number: between 100 bytes and 16 KiB that compress as telegrams do, hardly, or not at all.
 pub(crate) fn telegram(number: u64) -> Vec<u8> {
     let mut random = Random::new(number);
+    if number >= WORDY {
+        let mut text = format!("/KFM5KAIFA-METER\r\n\r\n0-0:96.1.1({number:016X})\r\n");
+        for line in 0..300 {
+            text.push_str(&format!("1-0:{}.8.1({number:010}*kWh)\r\n", line % 10));
+        }
+        text.push_str("!0000\r\n");
+        return text.into_bytes();
+    }
     if number >= LARGEST {
         return (0..MAX_TELEGRAM_BYTES).map(|_| random.below(256) as u8).collect();
     }
@@ -180,6 +190,11 @@ impl Living {
         for _ in 0..30 {
             self.step(&mut queue, 6);
         }
+        let next = std::mem::replace(&mut self.telegram, WORDY);
+        for _ in 0..90 {
+            self.step(&mut queue, 1);
+        }
+        self.telegram = next;
         self.close(queue);
 
         // The machine goes on, and the process ends without order.

@@ -397,7 +397,9 @@ fn what_the_queue_still_holds_is_not_brought_back_twice() {
     bench.import(&bench.file("a.txt", &telegrams(0..20)));
     let copy = bench.folder.path().join("copy");
     fs::create_dir(&copy).unwrap();
-    fs::copy(bench.config.queue.path.join("sled/db"), copy.join("db")).unwrap();
+    for file in ["db", "journal"] {
+        fs::copy(bench.config.queue.path.join("sled").join(file), copy.join(file)).unwrap();
+    }
     let mut output = Vec::new();
     damaged(&bench.config, &copy, false, &mut output).unwrap();
     let text = String::from_utf8(output).unwrap();

@@ -28,6 +28,8 @@
 //!     56    … body             one zstd frame, dictionary: the compiled-in telegram as raw content
 //! ```
 //!
+//! A block that is soon to be part of a larger one is not compressed: its frame has the bytes as they are.
+//!
 //! The body before compression:
 //!
 //! ```text
@@ -62,6 +64,8 @@ pub const MAX_STORED_BYTES: usize = MAX_RAW_BYTES + 16 * 1024;
 
 const MAX_RECORDS: usize = u16::MAX as usize;
 const CHECKSUM_OFFSET: usize = 52;
+/// Where in a block its checksum is.
+pub const CHECKSUM: std::ops::Range<usize> = CHECKSUM_OFFSET..HEADER_BYTES;
 
 /// What a block's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,54 +244,106 @@ impl BlockWriter {
         elapsed_ms: u64,
         generation: u32,
     ) -> std::io::Result<Vec<u8>> {
-        let (Some(first), Some(last)) = (records.first(), records.last()) else {
-            return Err(std::io::Error::other("a block needs at least one record"));
-        };
-        assert!(
-            records.len() <= MAX_RECORDS,
-            "{} records exceed a block's {MAX_RECORDS}",
-            records.len()
-        );
-        assert_eq!(
-            last.sequence - first.sequence + 1,
-            records.len() as u64,
-            "a block's sequences have no gap: {} to {} in {} records",
-            first.sequence,
-            last.sequence,
-            records.len()
-        );
-        let raw = encode_body(records, first.captured_at_us);
-        assert!(
-            raw.len() <= MAX_RAW_BYTES,
-            "{} bytes exceed a block's {MAX_RAW_BYTES}",
-            raw.len()
-        );
-        let body = self.compressor.compress(&raw)?;
-        let newest = records
-            .iter()
-            .map(|record| record.captured_at_us)
-            .max()
-            .unwrap_or(first.captured_at_us);
-
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
-        bytes.extend_from_slice(&MAGIC);
-        bytes.push(VERSION);
-        bytes.push(reference::CURRENT.0);
-        bytes.extend_from_slice(&(records.len() as u16).to_le_bytes());
-        bytes.extend_from_slice(&first.sequence.to_le_bytes());
-        bytes.extend_from_slice(&first.captured_at_us.to_le_bytes());
-        bytes.extend_from_slice(&newest.to_le_bytes());
-        bytes.extend_from_slice(&elapsed_ms.to_le_bytes());
-        bytes.extend_from_slice(&generation.to_le_bytes());
-        bytes.extend_from_slice(&(raw.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&bytes);
-        hasher.update(&body);
-        bytes.extend_from_slice(&hasher.finalize().to_le_bytes());
-        bytes.extend_from_slice(&body);
-        Ok(bytes)
+        encode(records, elapsed_ms, generation, |raw| {
+            self.compressor.compress(raw)
+        })
     }
+}
+
+/// Most bytes of a body that [`encode_plain`] takes: less than a page of the disk with everything around it.
+pub const MAX_PLAIN_BYTES: usize = 3 * 1024;
+
+/// As [`BlockWriter::encode`], but without compressing: that takes as much as all else that is done for a telegram,
+/// and does not last.
+///
+/// # Errors
+/// Never on input.
+///
+/// # Panics
+/// As [`BlockWriter::encode`]; more than [`MAX_PLAIN_BYTES`] are too many.
+pub fn encode_plain(records: &[Record], elapsed_ms: u64, generation: u32) -> std::io::Result<Vec<u8>> {
+    encode(records, elapsed_ms, generation, |raw| Ok(plain_frame(raw)))
+}
+
+/// A zstd frame of one block that has the bytes as they are (RFC 8878, sections 3.1.1.1 and 3.1.1.2.2).
+fn plain_frame(raw: &[u8]) -> Vec<u8> {
+    assert!(
+        raw.len() <= MAX_PLAIN_BYTES,
+        "{} bytes exceed a plain frame",
+        raw.len()
+    );
+    let length = raw.len() as u32;
+    let mut frame = Vec::with_capacity(12 + raw.len());
+    frame.extend_from_slice(&0xFD2F_B528_u32.to_le_bytes());
+    // The content's length in four bytes, one segment, neither checksum nor number of a dictionary.
+    frame.push(0b1010_0000);
+    frame.extend_from_slice(&length.to_le_bytes());
+    // The last block, of raw bytes.
+    frame.extend(
+        length
+            .wrapping_shl(3)
+            .wrapping_add(1)
+            .to_le_bytes()
+            .iter()
+            .take(3),
+    );
+    frame.extend_from_slice(raw);
+    frame
+}
+
+fn encode(
+    records: &[Record],
+    elapsed_ms: u64,
+    generation: u32,
+    pack: impl FnOnce(&[u8]) -> std::io::Result<Vec<u8>>,
+) -> std::io::Result<Vec<u8>> {
+    let (Some(first), Some(last)) = (records.first(), records.last()) else {
+        return Err(std::io::Error::other("a block needs at least one record"));
+    };
+    assert!(
+        records.len() <= MAX_RECORDS,
+        "{} records exceed a block's {MAX_RECORDS}",
+        records.len()
+    );
+    assert_eq!(
+        last.sequence - first.sequence + 1,
+        records.len() as u64,
+        "a block's sequences have no gap: {} to {} in {} records",
+        first.sequence,
+        last.sequence,
+        records.len()
+    );
+    let raw = encode_body(records, first.captured_at_us);
+    assert!(
+        raw.len() <= MAX_RAW_BYTES,
+        "{} bytes exceed a block's {MAX_RAW_BYTES}",
+        raw.len()
+    );
+    let body = pack(&raw)?;
+    let newest = records
+        .iter()
+        .map(|record| record.captured_at_us)
+        .max()
+        .unwrap_or(first.captured_at_us);
+
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.push(VERSION);
+    bytes.push(reference::CURRENT.0);
+    bytes.extend_from_slice(&(records.len() as u16).to_le_bytes());
+    bytes.extend_from_slice(&first.sequence.to_le_bytes());
+    bytes.extend_from_slice(&first.captured_at_us.to_le_bytes());
+    bytes.extend_from_slice(&newest.to_le_bytes());
+    bytes.extend_from_slice(&elapsed_ms.to_le_bytes());
+    bytes.extend_from_slice(&generation.to_le_bytes());
+    bytes.extend_from_slice(&(raw.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes);
+    hasher.update(&body);
+    bytes.extend_from_slice(&hasher.finalize().to_le_bytes());
+    bytes.extend_from_slice(&body);
+    Ok(bytes)
 }
 
 /// Bytes that a record adds to a body before compression, at most.

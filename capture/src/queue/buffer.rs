@@ -51,7 +51,8 @@ impl Buffer {
         self.records.last().map(|record| record.sequence)
     }
 
-    /// All of them as blocks: one, or as many as keep each within the bounds of [`merge`].
+    /// All of them as blocks: one, or as many as keep each within the bounds of [`merge`]. A small one is not compressed
+    /// where `is_plain`.
     ///
     /// # Errors
     /// Where zstd cannot get its memory.
@@ -59,6 +60,7 @@ impl Buffer {
         &self,
         writer: &mut BlockWriter,
         generation: u32,
+        is_plain: bool,
     ) -> std::io::Result<Vec<(Entry, Vec<u8>)>> {
         let mut blocks = Vec::new();
         let mut from = 0;
@@ -74,7 +76,12 @@ impl Buffer {
                     .unwrap_or_default()
                     .iter()
                     .sum();
-                let bytes = writer.encode(records, elapsed, generation)?;
+                let raw_bytes: usize = records.iter().map(raw_bytes).sum();
+                let bytes = if is_plain && raw_bytes <= block::MAX_PLAIN_BYTES {
+                    block::encode_plain(records, elapsed, generation)?
+                } else {
+                    writer.encode(records, elapsed, generation)?
+                };
                 if bytes.len() > merge::MAX_STORED_BYTES && count > 1 {
                     count = (count * merge::MAX_STORED_BYTES / bytes.len()).max(1);
                     most = count;
@@ -93,17 +100,20 @@ impl Buffer {
     /// compression. A small one behind large ones would never be merged.
     fn group_length(&self, from: usize) -> usize {
         let left = self.records.get(from..).unwrap_or_default();
-        let raw_bytes = |record: &Record| block::raw_bytes(record.telegram.len());
         let all: usize = left.iter().map(raw_bytes).sum();
         let part = all.div_ceil(all.div_ceil(merge::TARGET_RAW_BYTES).max(1));
         let mut raw = 0;
         let fitting = left
             .iter()
             .take(merge::MAX_RECORDS as usize)
-            .take_while(|record| {
+            .take_while(|&record| {
                 raw += raw_bytes(record);
                 raw <= part
             });
         fitting.count().max(1)
     }
+}
+
+fn raw_bytes(record: &Record) -> usize {
+    block::raw_bytes(record.telegram.len())
 }

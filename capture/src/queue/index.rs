@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 
 use super::block::Header;
 
-/// Which of the database's trees a block is in. Recent ones have a tree of their own, so that its leaves
-/// stay small: sled writes a leaf anew after every ten changes.
+/// Where in the database a block is: in the journal, or in one of its trees. Each has a tree of its own, so that its
+/// leaves stay small: sled writes a leaf anew after every ten changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// A flush's block that waits to be grouped.
+    /// A flush's block that waits to be grouped, in the journal where there is room.
     Recent,
     /// Several of them, waiting to be merged.
     Grouped,

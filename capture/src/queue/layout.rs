@@ -9,6 +9,7 @@
 //!   imports.json            how far files have been imported, see `crate::import::taken`
 //!   reserve                 room that is taken while the disk is getting full, see `headroom`
 //!   sled/                   the database: blocks and cursors
+//!     journal               blocks of the last flushes, see `store`
 //!   sled-new/, sled-old/    while the database is being made anew, see `rebuild`
 //!   damaged-<time>/         databases that could not be opened, the newest two
 //! ```

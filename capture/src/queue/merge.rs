@@ -1,20 +1,20 @@
 //! Which blocks to merge: a function of the index.
 //!
 //! A flush makes a block of what has come since the last one, often of a single record, which hardly
-//! compresses. So blocks grow in two steps, each kind in a tree of its own, so that sled, which writes a
+//! compresses. So blocks grow in two steps, each kind in a place of its own, so that sled, which writes a
 //! leaf of its tree anew after every ten changes, writes little:
 //!
-//! 1. [`GROUP_BLOCKS`] blocks of flushes become one *grouped* block, within the flush that comes next:
-//!    no further sync. The grouped block is written before its parts are removed, in sled's one log, so
-//!    that a cut leaves both at most, and opening prefers the larger;
+//! 1. [`GROUP_BLOCKS`] blocks of flushes, or as many as are half a merged one, become one *grouped* block, within the
+//!    flush that comes next. It is durable before its parts are removed, so that a cut leaves both at most, and opening
+//!    prefers the larger;
 //! 2. grouped blocks of [`TARGET_RAW_BYTES`] together become one *merged* block, in upkeep, in one
 //!    transaction of sled.
 
 use super::block::Header;
 use super::index::{Entry, Index, Place};
 
-/// Blocks of flushes that become one.
-pub const GROUP_BLOCKS: usize = 8;
+/// Blocks of flushes that become one. They wait in the journal, see `store`, which has a page for each.
+pub const GROUP_BLOCKS: usize = 64;
 /// Bytes before compression that a merged block aims at: some 140 telegrams, which compress to 3 KB. With twice as much
 /// a day takes a tenth more on disk, since sled writes the leaves that they are in anew as they grow.
 pub const TARGET_RAW_BYTES: usize = 128 * 1024;
@@ -47,7 +47,8 @@ pub fn group(index: &Index) -> Vec<Entry> {
         run.push(*entry);
     }
     run.reverse();
-    if run.len() < GROUP_BLOCKS {
+    let all: usize = run.iter().map(|entry| entry.raw_bytes as usize).sum();
+    if run.len() < GROUP_BLOCKS && all < TARGET_RAW_BYTES / 2 {
         return Vec::new();
     }
     let mut raw = 0;

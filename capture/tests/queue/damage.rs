@@ -101,7 +101,9 @@ fn a_database_that_is_not_one_is_moved_aside_and_only_the_newest_two_are_kept() 
             );
         }
         queue.close().unwrap();
-        fs::write(folder.path().join("sled/db"), [0x5A; 100_000]).unwrap();
+        for file in ["sled/db", "sled/journal"] {
+            fs::write(folder.path().join(file), [0x5A; 100_000]).unwrap();
+        }
         for entry in fs::read_dir(folder.path().join("sled")).unwrap().flatten() {
             if entry.file_name().to_string_lossy().starts_with("snap.") {
                 fs::write(entry.path(), b"not a snapshot, certainly").unwrap();

@@ -348,7 +348,12 @@ fn check(queue: &Queue, model: &Model, known_tail: &mut u64) {
             .filter(|record| record.sequence > last.sequence)
             .map(|record| record.silence_ms)
             .sum();
-        let waited = model.uptime_us / 1000 + later;
+        // Before this start of the machine it was silent for longer than an interval stays open.
+        let before_ms = match model.last_arrival {
+            Some(None) => INTERVAL_SILENCE_MS + 1,
+            _ => 0,
+        };
+        let waited = model.uptime_us / 1000 + before_ms + later;
         assert!(
             waited > RETENTION.as_millis() as u64,
             "removed {} ms after it came",

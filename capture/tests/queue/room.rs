@@ -487,6 +487,40 @@ fn a_disk_that_became_read_only_is_waited_out() {
     fill(&mut queue, 1);
 }
 
+/// Needs the right to mount; elsewhere it says so.
+#[test]
+fn without_room_for_a_journal_all_goes_to_sled() {
+    let Some(disk) = SmallDisk::mount(16 * MIB) else {
+        return;
+    };
+    let settings = options(&disk.path().join("queue"));
+    let journal = settings.path.join("sled/journal");
+    let (mut queue, _) = Queue::open(&settings).unwrap();
+    fill(&mut queue, 10);
+    queue.close().unwrap();
+    Queue::open(&settings).unwrap().0.close().unwrap();
+    let journal_bytes = fs::metadata(&journal).unwrap().len();
+    fs::remove_file(&journal).unwrap();
+    let greedy = disk.path().join("greedy");
+    use_up(&greedy);
+    let all = fs::metadata(&greedy).unwrap().len();
+    let file = fs::OpenOptions::new().write(true).open(&greedy).unwrap();
+    file.set_len(all - journal_bytes + 64 * 1024).unwrap();
+    drop(file);
+    let (mut queue, report) = Queue::open(&settings).unwrap();
+    assert!(!journal.exists(), "it is on a disk without room for it");
+    assert_eq!((report.losses, report.records), (Vec::new(), 10));
+    fill(&mut queue, 5);
+    assert_eq!(read_all(&mut queue.reader()).len(), 15);
+    queue.close().unwrap();
+    fs::remove_file(&greedy).unwrap();
+    let (mut queue, report) = Queue::open(&settings).unwrap();
+    assert!(journal.exists());
+    assert_eq!((report.losses, report.records), (Vec::new(), 15));
+    fill(&mut queue, 5);
+    assert_eq!(read_all(&mut queue.reader()).len(), 20);
+}
+
 /// A telegram of 1000 bytes that hardly compresses.
 fn incompressible(number: u64) -> Vec<u8> {
     let mut random = crate::support::Random(number);

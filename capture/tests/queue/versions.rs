@@ -14,6 +14,8 @@ use crate::support::{fill, open_database, options, read_all, scratch};
 
 /// Where the mark's slots are; its version's byte is the fourth of each.
 const SLOTS: [usize; 2] = [0, 4096];
+/// More than wait in the journal.
+const TELEGRAMS: u64 = 100;
 
 #[test]
 fn a_folder_of_a_later_version_is_refused_by_name_and_left_as_it_was() {
@@ -63,7 +65,7 @@ fn a_versions_byte_gone_bad_is_not_taken_for_a_later_version() {
         fs::write(&mark, bytes).unwrap();
         let (queue, report) = Queue::open(&options(folder.path())).unwrap();
         assert_eq!(report.moved_aside, None, "{bad:?}");
-        assert_eq!(read_all(&mut queue.reader()).len(), 30, "{bad:?}");
+        assert_eq!(read_all(&mut queue.reader()).len() as u64, TELEGRAMS, "{bad:?}");
         assert_eq!(queue.consumers().get("mqtt"), Some(&20), "{bad:?}");
     }
 }
@@ -96,15 +98,33 @@ fn blocks_of_a_later_version_are_refused_and_kept_where_the_mark_is_lost() {
     // Nothing stands in its way once the later version has gone back.
     with_block(folder.path(), |block| seal_block_as(block, 1));
     let (queue, _) = Queue::open(&options(folder.path())).unwrap();
-    assert_eq!(read_all(&mut queue.reader()).len(), 30);
+    assert_eq!(read_all(&mut queue.reader()).len() as u64, TELEGRAMS);
 }
 
-/// A queue of thirty telegrams with a consumer at the twentieth, closed.
+#[test]
+fn a_journal_of_a_later_version_is_refused_and_kept() {
+    let folder = a_queue();
+    let journal = folder.path().join("sled/journal");
+    let mut bytes = fs::read(&journal).unwrap();
+    let at = bytes
+        .windows(4)
+        .position(|window| *window == block::MAGIC)
+        .unwrap();
+    let length = block::verify(&bytes[at..]).unwrap().block_bytes();
+    seal_block_as(&mut bytes[at..at + length], 2);
+    fs::write(&journal, &bytes).unwrap();
+    fs::remove_file(folder.path().join("mark")).unwrap();
+    let failure = Failure::from(Queue::open(&options(folder.path())).err().expect("it opened"));
+    assert!(failure.words.contains("newer version of capture"), "{failure}");
+    assert_eq!(fs::read(&journal).unwrap(), bytes);
+}
+
+/// A queue of telegrams, most of them in sled and some in the journal, with a consumer at the twentieth, closed.
 fn a_queue() -> tempfile::TempDir {
     let folder = scratch();
     let (mut queue, _) = Queue::open(&options(folder.path())).unwrap();
     queue.register("mqtt", Start::Oldest).unwrap();
-    fill(&mut queue, 30);
+    fill(&mut queue, TELEGRAMS);
     queue.commit("mqtt", 20).unwrap();
     queue.close().unwrap();
     folder
