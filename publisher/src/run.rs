@@ -128,14 +128,21 @@ impl Running {
 
     fn handle(&mut self, event: FlowEvent, orders: &mut Vec<Order>) -> Result<(), RunError> {
         self.flow.handle(now(self.started), event, orders);
+        let mut of_source = Vec::new();
         for order in orders.drain(..) {
             match order {
-                Order::Source(command) => self.source.tell(command).map_err(|stuck| stuck.to_string()),
-                Order::Mqtt(command) => self.mqtt.tell(command).map_err(|stuck| stuck.to_string()),
+                Order::Source(command) => of_source.push(command),
+                Order::Mqtt(command) => {
+                    let told = self.mqtt.tell(command);
+                    told.map_err(|stuck| RunError::Stuck(stuck.to_string()))?;
+                }
             }
-            .map_err(RunError::Stuck)?;
         }
-        Ok(())
+        if of_source.is_empty() {
+            return Ok(());
+        }
+        let told = self.source.tell(of_source);
+        told.map_err(|stuck| RunError::Stuck(stuck.to_string()))
     }
 
     /// Says offline, says goodbye, commits what was acknowledged, all within a second. What is not
@@ -158,7 +165,7 @@ impl Running {
         if !is_mqtt_done {
             is_mqtt_done = self.mqtt.tell(Command::Finish).is_err();
         }
-        let mut is_source_done = self.source.tell(SourceCommand::Finish).is_err();
+        let mut is_source_done = self.source.tell([SourceCommand::Finish]).is_err();
         let deadline = Instant::now() + GOODBYE;
         while !(is_mqtt_done && is_source_done) {
             match self

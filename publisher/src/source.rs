@@ -6,6 +6,7 @@
 //! * It reads only on command, one batch at a time, so whoever gives the commands bounds the memory.
 //! * Commands name the session they are for; those for a former one are dropped.
 //! * A command never waits for a record: it ends the wait of the read that is under way.
+//! * A session that ends is noticed at once, also while nothing is asked.
 //! * It never gives up: without a session it tries again with back-off, and says each time why.
 
 use std::path::PathBuf;
@@ -130,9 +131,19 @@ pub struct Opened {
 /// The running thread.
 #[derive(Debug)]
 pub struct Source {
+    // In this order: the thread finds the channel closed when the bell has rung for the last time.
     commands: SyncSender<SourceCommand>,
-    /// Rings with every command.
-    bell: Arc<Bell>,
+    bell: Rope,
+}
+
+/// Rings with every command, and at the end.
+#[derive(Debug)]
+struct Rope(Arc<Bell>);
+
+impl Drop for Rope {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
 }
 
 /// The thread has ended, or does not take commands any longer.
@@ -162,18 +173,21 @@ impl Source {
             }
             .run();
         })?;
+        let bell = Rope(bell);
         Ok(Self { commands, bell })
     }
 
-    /// Hands a command over without waiting.
+    /// Hands commands over without waiting. Those that come together wake the thread once.
     ///
     /// # Errors
-    /// [`Stuck`]; the command is lost.
-    pub fn tell(&self, command: SourceCommand) -> Result<(), Stuck> {
-        self.commands.try_send(command).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => Stuck,
-        })?;
-        self.bell.ring();
+    /// [`Stuck`]; the rest of the commands is lost.
+    pub fn tell(&self, commands: impl IntoIterator<Item = SourceCommand>) -> Result<(), Stuck> {
+        for command in commands {
+            self.commands.try_send(command).map_err(|error| match error {
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => Stuck,
+            })?;
+        }
+        self.bell.0.ring();
         Ok(())
     }
 }
@@ -271,25 +285,19 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
         loop {
             // Before looking: what is told from here on rings again.
             self.bell.silence();
-            let mut command = if outstanding.is_empty() && !client.is_asked() {
-                match self.commands.recv() {
-                    Ok(command) => Some(command),
-                    Err(_) => return Ended::Finished,
-                }
-            } else {
-                None
-            };
             loop {
-                if let Some(command) = command.take() {
-                    outstanding.add(self.session, command);
-                }
                 match self.commands.try_recv() {
-                    Ok(next) => command = Some(next),
+                    Ok(command) => outstanding.add(self.session, command),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return Ended::Finished,
                 }
             }
-            if let Err(ended) = self.carry_out(&mut client, &mut outstanding) {
+            let done = if outstanding.is_empty() && !client.is_asked() {
+                client.rest(&self.bell).map_err(Ended::from)
+            } else {
+                self.carry_out(&mut client, &mut outstanding)
+            };
+            if let Err(ended) = done {
                 return ended;
             }
         }

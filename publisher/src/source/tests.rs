@@ -39,7 +39,7 @@ impl Bench {
     }
 
     fn tell(&self, command: SourceCommand) {
-        self.source.tell(command).expect("the thread runs");
+        self.source.tell([command]).expect("the thread runs");
     }
 }
 
@@ -201,6 +201,32 @@ fn capture_may_come_late_go_and_come_back() {
         [1],
         "those of the session before are dropped"
     );
+}
+
+#[test]
+fn a_session_that_ends_is_noticed_though_nothing_is_asked() {
+    let capture = FakeCapture::new();
+    capture.serve();
+    let bench = Bench::start(&capture);
+    let first = bench.opened();
+    capture.cut();
+    let SourceEvent::Away { is_taken, .. } = bench.next() else {
+        panic!("the session has ended")
+    };
+    assert!(!is_taken);
+    assert!(bench.opened().session > first.session);
+}
+
+#[test]
+fn it_ends_with_who_gives_the_commands() {
+    let capture = FakeCapture::new();
+    capture.serve();
+    let bench = Bench::start(&capture);
+    bench.opened();
+    let Bench { source, events } = bench;
+    drop(source);
+    let last = events.recv_timeout(Duration::from_secs(10));
+    assert!(matches!(last, Ok(SourceEvent::Finished)), "{last:?}");
 }
 
 #[test]

@@ -325,6 +325,31 @@ impl Client {
         }
     }
 
+    /// Waits until the bell rings, with nothing asked. One that goes away meanwhile is noticed at once.
+    ///
+    /// # Errors
+    ///
+    /// Where the session has ended, or capture sends what nobody has asked for.
+    pub fn rest(&mut self, bell: &Bell) -> Result<(), ClientError> {
+        debug_assert!(!self.is_asked(), "rests though an answer is to be taken");
+        let mut files = [
+            PollFd::new(bell, PollFlags::IN),
+            PollFd::new(&self.stream, PollFlags::IN | PollFlags::RDHUP),
+        ];
+        match rustix::event::poll(&mut files, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(()),
+            Err(error) => return Err(self.broken(RESTING, error.into())),
+        }
+        let [bell, _] = files;
+        if !bell.revents().is_empty() {
+            return Ok(());
+        }
+        self.begin(RESTING)?;
+        let reply = self.read_reply(RESTING, self.timeout, None)?;
+        Err(self.unexpected("nothing", &reply))
+    }
+
     /// Whether capture sends something before the bell rings. At the end it counts as sending, so that reading
     /// says what is wrong.
     fn is_answered_before(&mut self, bell: &Bell, end: Instant) -> Result<bool, ClientError> {
@@ -553,6 +578,7 @@ impl Client {
 }
 
 const READING: &str = "reading records";
+const RESTING: &str = "nothing was asked";
 
 /// How long capture may take for its hello, which waits for nothing there.
 pub const GREETING: Duration = Duration::from_secs(5);
