@@ -15,6 +15,8 @@
 //! What is held of an open interval is at most one array of `max_payload_bytes`, the last telegram, and the
 //! few numbers of its summary, however long it lasts.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use shared::dsmr::{self, Readings};
 use shared::record::{INTERVAL_SILENCE_MS, Record};
@@ -113,6 +115,8 @@ struct Interval {
     last_sequence: u64,
     /// From its first record to its last, by a clock that does not jump.
     elapsed_ms: u64,
+    /// From its last record to its end: from that telegram's time, less what has passed since.
+    ends_in_ms: u64,
     part: Part,
     summary: Summary,
     last_telegram: Telegram,
@@ -178,6 +182,11 @@ impl Aggregator {
         };
         reading::write(&mut self.reading, &readings, Some(origin));
         self.add(number, record, &telegram, outputs);
+        let end = self.moment(number.saturating_add(1));
+        if let Some(open) = &mut self.open {
+            let ends_in_ms = end.as_millisecond() - time.as_millisecond();
+            open.ends_in_ms = u64::try_from(ends_in_ms).unwrap_or(0);
+        }
         if let Some(open) = self.open.as_mut().filter(|_| self.settings.has_summary) {
             open.summary.add(&readings, record.sequence, &self.before);
         }
@@ -192,6 +201,14 @@ impl Aggregator {
         if silence_ms > INTERVAL_SILENCE_MS {
             self.close(outputs);
         }
+    }
+
+    /// How long after the last record the one that closes the open interval comes at the earliest, of a meter whose
+    /// clock goes on as it does. None where no interval is open.
+    pub fn closes_in(&self) -> Option<Duration> {
+        let open = self.open.as_ref()?;
+        let too_long_in_ms = self.longest_ms().saturating_sub(open.elapsed_ms);
+        Some(Duration::from_millis(open.ends_in_ms.min(too_long_in_ms)))
     }
 
     /// The state as this record says it: the queue's head before the backlog, so that dashboards are current
@@ -227,6 +244,7 @@ impl Aggregator {
             Some(open) => {
                 open.last_sequence = record.sequence;
                 open.elapsed_ms = open.elapsed_ms.saturating_add(record.silence_ms);
+                open.ends_in_ms = open.ends_in_ms.saturating_sub(record.silence_ms);
             }
             None => {
                 self.before = Before::default();
@@ -257,6 +275,7 @@ impl Aggregator {
                 number,
                 last_sequence: sequence,
                 elapsed_ms: 0,
+                ends_in_ms: 0,
                 part: Part::begin(&self.reading, sequence),
                 summary: Summary::default(),
                 last_telegram: Telegram::default(),

@@ -188,6 +188,42 @@ fn a_meter_whose_clock_stands_still_does_not_keep_its_interval_open() {
 }
 
 #[test]
+fn when_an_interval_closes_at_the_earliest_counts_from_its_last_record() {
+    let seconds = |aggregator: &Aggregator| aggregator.closes_in().map(|time| time.as_secs());
+    let mut under_test = aggregator(settings());
+    assert_eq!(seconds(&under_test), None, "none is open");
+    take(&mut under_test, &[record(1, telegram(10, 1), 0)]);
+    assert_eq!(seconds(&under_test), Some(50));
+    take(&mut under_test, &[record(2, telegram(59, 1), 1000)]);
+    assert_eq!(seconds(&under_test), Some(1));
+    take(&mut under_test, &[record(3, telegram(60, 1), 1000)]);
+    assert_eq!(seconds(&under_test), Some(60));
+    // Its clock stands still, and what it spans counts.
+    let mut outputs = Vec::new();
+    for sequence in 4..=7 {
+        let _ = under_test.take(&record(sequence, telegram(60, 1), 20_000), &mut outputs);
+    }
+    assert_eq!(seconds(&under_test), Some(10));
+    under_test.silence(INTERVAL_SILENCE_MS + 1, &mut outputs);
+    assert_eq!(seconds(&under_test), None);
+    // Without a time by capture's clock, to the microsecond; a frame that does not open has none, and takes up time.
+    let mut under_test = skipping(settings());
+    let mut without_time = record(1, b"/XYZ5\\2\r\n\r\n!\r\n".to_vec(), 0);
+    without_time.captured_at_us += 500_000;
+    take(&mut under_test, &[without_time]);
+    assert_eq!(under_test.closes_in(), Some(Duration::from_millis(58_500)));
+    let frame = vec![0xDB, 0x08, 1, 2];
+    let _ = under_test.take(&record(2, frame, 1_200), &mut outputs);
+    assert_eq!(under_test.closes_in(), Some(Duration::from_millis(57_300)));
+    let mut each = aggregator(Settings {
+        interval_seconds: 0,
+        ..settings()
+    });
+    take(&mut each, &records(1..3));
+    assert_eq!(each.closes_in(), None);
+}
+
+#[test]
 fn a_meter_in_the_wrong_year_has_its_own_intervals() {
     let mut aggregator = aggregator(settings());
     let mut outputs = Vec::new();
