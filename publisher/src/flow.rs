@@ -6,6 +6,9 @@
 //!
 //! * A batch of records is asked for only while delivery has room, and not before all but the one before it
 //!   have been taken in: memory is bounded by the window and two batches.
+//! * Live, and where nothing can be published before the open interval ends, records are read several at once:
+//!   the next read is held back until what closes the interval can be there, at most 10 s ([`pace`]). Until then
+//!   nothing is asked for, and commits and reports go at once.
 //! * What is to be taken in is so a little at a time, [`Flow::deadline`] being at once meanwhile: the next batch
 //!   is read, and acknowledgements are heard, beside it.
 //! * Without a session with capture, messages already held are still delivered, and what they commit
@@ -16,6 +19,7 @@
 //! * A queue of another identity is another sequence: what the former one gave is delivered, and
 //!   nothing of it committed to the new one.
 
+mod pace;
 mod words;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,7 +28,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shared::config::OnTrouble;
-use shared::record::{INTERVAL_SILENCE_MS, Record};
+use shared::record::Record;
 use shared::wire::PublisherReport;
 use shared::words::number;
 
@@ -32,10 +36,9 @@ use crate::aggregate::{self, Aggregator, Output, Taken};
 use crate::decrypt::{Decryption, Keys};
 use crate::delivery::{self, Action, Delivery, Event, Notice};
 use crate::mqtt::{Command, MqttEvent, Topics};
-use crate::source::{LONGEST_WAIT, Opened, SourceCommand, SourceEvent};
+use crate::source::{Opened, SourceCommand, SourceEvent};
+use pace::Pace;
 
-/// With messages outstanding a read waits this long at most, so that their commit does not wait.
-const SHORT_WAIT: Duration = Duration::from_millis(20);
 /// The longest wait before it is known that all that waited has been read.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// At least this often capture hears how the publisher does; a session that broke shows by it.
@@ -125,6 +128,7 @@ pub struct Flow {
     is_finishing: bool,
     waits_for_key: Option<(String, Duration)>,
     meter: Meter,
+    pace: Pace,
     told: Told,
     report: Report,
 }
@@ -151,8 +155,6 @@ struct Meter {
     is_online: Option<bool>,
     /// Whether the newest record was read before it was asked for: then a record that comes is news.
     is_live: bool,
-    /// How long it was silent, and when that was told.
-    silence: (Duration, Duration),
     /// Since when capture has not been there to ask.
     unknown_since: Option<Duration>,
 }
@@ -231,6 +233,7 @@ impl Flow {
             has_availability: settings.topics.availability.is_some(),
             on_rejected: settings.on_rejected,
         });
+        let pace = Pace::new(settings.meter_timeout);
         Self {
             settings,
             now,
@@ -249,6 +252,7 @@ impl Flow {
                 unknown_since: Some(now.elapsed),
                 ..Meter::default()
             },
+            pace,
             told: Told::default(),
             report: Report {
                 connection: "connecting for the first time".to_owned(),
@@ -278,11 +282,11 @@ impl Flow {
         let commit = self.queue.as_ref().filter(|queue| queue.committed > queue.sent.0);
         let commit = commit.filter(|_| self.session.is_some());
         let commit = commit.map(|queue| queue.sent.1 + COMMIT_PAUSE);
-        [Some(report.min(soon)), self.delivery.deadline(), meter, commit]
+        let deadlines = [self.delivery.deadline(), meter, commit, self.held_back_until()];
+        deadlines
             .into_iter()
             .flatten()
-            .min()
-            .unwrap_or(report)
+            .fold(report.min(soon), Duration::min)
     }
 
     /// Whether everything sent has been acknowledged, the last word on availability included.
@@ -320,10 +324,12 @@ impl Flow {
                 self.is_reading = false;
                 let Some(queue) = &mut self.queue else { return };
                 queue.head = head;
-                queue.fetched = records.last().map_or(queue.fetched, |record| record.sequence);
+                if let Some(last) = records.last() {
+                    queue.fetched = last.sequence;
+                    self.pace.records(self.now, last.captured_at_us);
+                }
                 self.batch = records.len();
                 self.records.extend(records);
-                self.meter.silence = (Duration::ZERO, self.now.elapsed);
                 if self.meter.is_live {
                     self.meter_is(true, orders);
                 }
@@ -334,6 +340,8 @@ impl Flow {
                     queue.head = head;
                 }
                 self.meter.is_live = true;
+                self.pace
+                    .nothing(self.now.elapsed, Duration::from_millis(silence_ms));
                 self.silence(silence_ms, orders);
             }
             SourceEvent::Head(record) => {
@@ -501,7 +509,7 @@ impl Flow {
     fn meter_silence(&mut self, silence_ms: u64, orders: &mut Vec<Order>) {
         let silence = Duration::from_millis(silence_ms);
         self.meter.unknown_since = None;
-        self.meter.silence = (silence, self.now.elapsed);
+        self.pace.is_silent(self.now.elapsed, silence);
         self.meter_is(silence < self.settings.meter_timeout, orders);
     }
 
@@ -738,37 +746,33 @@ impl Flow {
         if self.is_reading || self.is_finishing || self.records.len() > most || !self.delivery.has_room() {
             return;
         }
-        self.is_reading = true;
-        let wait = if self.delivery.is_quiet() {
-            self.longest_wait()
-        } else {
-            SHORT_WAIT
-        };
-        orders.push(Order::Source(SourceCommand::Read {
-            session,
-            from: queue.fetched + 1,
-            wait,
-        }));
-    }
-
-    /// How long a read may wait where nothing else is to be done: no longer than to where the silence means
-    /// something.
-    fn longest_wait(&self) -> Duration {
+        let goes_along = self.is_report_due() && self.pace.is_half(self.now.elapsed);
+        if self.held_back_until().is_some() && !goes_along {
+            return;
+        }
         // That nothing is waiting any more is told by a read that finds nothing, also while a telegram comes every
         // second.
-        if !self.meter.is_live {
-            return FIRST_WAIT;
+        let wait = if self.meter.is_live {
+            self.pace.longest_wait(self.now.elapsed)
+        } else {
+            FIRST_WAIT
+        };
+        let from = queue.fetched + 1;
+        self.is_reading = true;
+        orders.push(Order::Source(SourceCommand::Read { session, from, wait }));
+    }
+
+    /// Until when nothing is read because nothing could be published of it: where all up to the head has been taken
+    /// in, the meter is known to be online, and an interval is open. None where a read is due.
+    fn held_back_until(&self) -> Option<Duration> {
+        let queue = self.queue.as_ref().filter(|_| self.session.is_some())?;
+        let is_live = self.meter.is_live && self.meter.is_online == Some(true);
+        let has_all = self.records.is_empty() && queue.fetched >= queue.head;
+        if self.is_reading || self.is_finishing || !is_live || !has_all || !self.delivery.has_room() {
+            return None;
         }
-        let (silence, told_at) = self.meter.silence;
-        let silence = silence + self.now.elapsed.saturating_sub(told_at);
-        [
-            Duration::from_millis(INTERVAL_SILENCE_MS + 1),
-            self.settings.meter_timeout,
-        ]
-        .into_iter()
-        .filter_map(|end| end.checked_sub(silence))
-        .fold(LONGEST_WAIT, Duration::min)
-        .max(SHORT_WAIT)
+        let due = self.pace.due(queue.aggregator.closes_in()?);
+        (due > self.now.elapsed).then_some(due)
     }
 
     fn ask_for_the_head(&self, orders: &mut Vec<Order>) {
@@ -783,14 +787,17 @@ impl Flow {
         self.report.sent_at = None;
     }
 
-    fn send_report(&mut self, orders: &mut Vec<Order>) {
-        let Some(session) = self.session else { return };
+    fn is_report_due(&self) -> bool {
         let age = self.report.sent_at.map(|at| self.now.elapsed.saturating_sub(at));
-        let is_due = match age {
+        match age {
             None => true,
             Some(age) => age >= REPORT_INTERVAL || (self.report.is_due && age >= REPORT_PAUSE),
-        };
-        if !is_due {
+        }
+    }
+
+    fn send_report(&mut self, orders: &mut Vec<Order>) {
+        let Some(session) = self.session else { return };
+        if !self.is_report_due() {
             return;
         }
         self.report.sent_at = Some(self.now.elapsed);
@@ -821,5 +828,7 @@ fn count(counts: &mut BTreeMap<String, u64>, what: &str, by: u64) -> u64 {
     *count
 }
 
+#[cfg(test)]
+mod live;
 #[cfg(test)]
 mod simulation;

@@ -40,10 +40,14 @@ const MOST_READ: u64 = 12;
 const STEPS: usize = 900;
 
 /// SplitMix64: small, and the same on every machine.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0xD134_2543_DE82_EF95))
+    }
+
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -51,7 +55,7 @@ impl Random {
         (z ^ (z >> 31)) % bound
     }
 
-    fn one_in(&mut self, bound: u64) -> bool {
+    pub(super) fn one_in(&mut self, bound: u64) -> bool {
         self.below(bound) == 0
     }
 }
@@ -141,7 +145,7 @@ enum Line {
     AddsNoise,
 }
 
-fn settings() -> FlowSettings {
+pub(super) fn settings() -> FlowSettings {
     FlowSettings {
         interval_seconds: 10,
         max_payload_bytes: 4_000,
@@ -165,7 +169,7 @@ fn away(is_taken: bool) -> FlowEvent {
 }
 
 /// The meter is named after the queue: a summary says no queue, and is told apart by its meter.
-fn telegram(queue: &str, number: u64, at: i64) -> Vec<u8> {
+pub(super) fn telegram(queue: &str, number: u64, at: i64) -> Vec<u8> {
     let meter: String = queue.bytes().map(|byte| format!("{byte:02X}")).collect();
     let clock = jiff::Timestamp::from_second(at)
         .expect("a time")
@@ -278,9 +282,11 @@ impl Broker {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
+        // The system's clock is that of the records at first, or stands before all of them.
+        let unix_us = if seed % 2 == 0 { 1_700_000_000_000_000 } else { 0 };
         let now = Now {
             elapsed: Duration::ZERO,
-            unix_us: 0,
+            unix_us,
         };
         let on_rejected = if seed % 4 == 3 {
             OnTrouble::Skip
@@ -321,6 +327,9 @@ impl Simulation {
             self.seed,
             self.flow
         );
+        if self.flow.held_back_until().is_some() {
+            self.note("read held back");
+        }
         let mut has_left = false;
         for order in orders {
             match order {
@@ -905,6 +914,7 @@ fn every_telegram_arrives_whatever_fails() {
         "one message rejected for ever",
         "publisher killed",
         "read ahead",
+        "read held back",
         "session cut",
         "telegram broken off",
     ] {
