@@ -76,7 +76,7 @@ pub enum Message {
 }
 
 /// How many messages may wait for the keeper.
-pub const CHANNEL_MESSAGES: usize = 256;
+pub const CHANNEL_MESSAGES: usize = 512;
 
 /// What the keeper needs to know of the configuration.
 #[derive(Debug, Clone)]

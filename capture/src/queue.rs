@@ -297,7 +297,11 @@ impl Queue {
             self.shared.view().is_changing = false;
         }
         written?;
-        self.step("flush written");
+        self.step(if grouped.is_some() {
+            "group written"
+        } else {
+            "flush written"
+        });
 
         self.dirty_cursors.clear();
         let records = self.buffer.len() as u64;
@@ -370,8 +374,12 @@ impl Queue {
             records.retain(|record| record.sequence <= last);
         };
         let header = block::read_header(&bytes).map_err(|error| self.failed("compressing for", &error))?;
-        let new = Entry::new(&header, Place::Grouped);
-        change.remove.extend(run.iter().map(|old| (old.place, old.first)));
+        let new = Entry::new(&header, merge::place_of_group(&header));
+        let replaced = run.iter().map(|old| (old.place, old.first));
+        // What is added takes the place of what was under the same key.
+        change
+            .remove
+            .extend(replaced.filter(|key| *key != (new.place, new.first)));
         change.put.insert(0, (new.place, new.first, bytes));
         Ok(Some((run, new)))
     }

@@ -169,7 +169,8 @@ fn cut_all(
                         return;
                     };
                     let result =
-                        verdict::judge(&trial.folder, &trial.promises, trial.tail, boot, 900_000_000);
+                        verdict::judge(&trial.folder, &trial.promises, trial.tail, boot, 900_000_000)
+                            .and_then(|found| nothing_put_back(trial.phase, found));
                     if result.is_ok() {
                         std::fs::remove_dir_all(&trial.folder).unwrap();
                     }
@@ -228,6 +229,14 @@ fn cut_all(
         failures.iter().take(10).cloned().collect::<Vec<_>>().join("\n  ")
     );
     cuts
+}
+
+/// What a flush does is not to depend on what is put back.
+fn nothing_put_back(phase: &str, found: Found) -> Result<Found, String> {
+    if matches!(phase, "flushing" | "grouping") && found.put_back > 0 && found.moved_aside == 0 {
+        return Err(format!("{} records had to be put back", found.put_back));
+    }
+    Ok(found)
 }
 
 /// One cut alone, to go on from.
@@ -394,6 +403,7 @@ impl Counts {
         self.found.beyond += found.beyond;
         self.found.moved_aside += found.moved_aside;
         self.found.left_out += found.left_out;
+        self.found.put_back += found.put_back;
     }
 
     fn count_left(&mut self, left: &Left) {
@@ -475,8 +485,8 @@ impl std::fmt::Display for Counts {
         )?;
         write!(
             formatter,
-            "  found: {} records durable and not yet visible, {} openings that left out sequences, {} databases moved aside before anything was visible",
-            found.beyond, found.left_out, found.moved_aside
+            "  found: {} records durable and not yet visible, {} openings that left out sequences, {} databases moved aside before anything was visible, {} records put back that sled had dropped",
+            found.beyond, found.left_out, found.moved_aside, found.put_back
         )
     }
 }

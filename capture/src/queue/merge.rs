@@ -36,26 +36,38 @@ pub fn place(header: &Header) -> Place {
     }
 }
 
-/// The neighbouring blocks of flushes at the head that are enough to become one; empty where they are not.
+/// The tree for a block that others have become.
+pub fn place_of_group(header: &Header) -> Place {
+    match place(header) {
+        Place::Recent => Place::Grouped,
+        place => place,
+    }
+}
+
+/// The neighbouring blocks of flushes at the head that are enough to become one, and before them a grouped one that has
+/// room for them; empty where they are not enough.
 pub fn group(index: &Index) -> Vec<Entry> {
     let mut run: Vec<Entry> = Vec::new();
+    let mut before = None;
     for entry in index.iter().rev() {
         let follows = run.last().is_none_or(|later| entry.last + 1 == later.first);
         if entry.place != Place::Recent || is_full(entry) || !follows || run.len() >= 4 * GROUP_BLOCKS {
+            before = Some(*entry).filter(|entry| entry.place == Place::Grouped && !is_full(entry) && follows);
             break;
         }
         run.push(*entry);
     }
-    run.reverse();
     let all: usize = run.iter().map(|entry| entry.raw_bytes as usize).sum();
     if run.len() < GROUP_BLOCKS && all < TARGET_RAW_BYTES / 2 {
         return Vec::new();
     }
+    run.extend(before);
+    run.reverse();
     let mut raw = 0;
     run.into_iter()
         .take_while(|entry| {
             raw += entry.raw_bytes as usize;
-            raw <= TARGET_RAW_BYTES / 2
+            raw <= TARGET_RAW_BYTES
         })
         .collect()
 }

@@ -120,7 +120,7 @@ impl Queue {
             wanted,
         } = found;
         let Opened {
-            store,
+            mut store,
             mut entries,
             damaged,
             cursors,
@@ -239,6 +239,7 @@ impl Queue {
         if !change.remove.is_empty() || !change.put.is_empty() || !change.cursors.is_empty() {
             store.write(&change)?;
         }
+        store.begin_journal(written_to.is_some())?;
         self.losses
             .save()
             .map_err(system("writing", &self.layout.losses()))?;

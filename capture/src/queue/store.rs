@@ -118,7 +118,7 @@ pub struct Store {
     recent: sled::Tree,
     cursors: sled::Tree,
     ballast: Ballast,
-    /// None where the disk had no room for it: then all goes to sled.
+    /// None before it is begun, and where the disk had no room for it: then all goes to sled.
     journal: Option<Journal>,
     /// The file that sled writes, for syncing it.
     log: File,
@@ -147,7 +147,8 @@ pub struct Change {
     /// Blocks to remove.
     pub remove: Vec<(Place, u64)>,
     /// Whether additions and removals take effect as one. Otherwise they take effect one after the other,
-    /// additions first, each whole or not at all: cut off, all that was added before is there. It costs a
+    /// additions first, each whole or not at all: cut off, all that was added before is there. (What is added to the
+    /// journal comes after removals from sled; it is new, and no removal's replacement.) It costs a
     /// page less to write, and is enough where what is removed is also in what was added, or is to go anyway. As one there are only blocks
     /// that merging makes: none is large.
     pub is_atomic: bool,
@@ -163,7 +164,11 @@ struct Plan<'c> {
     put: &'c [(Place, u64, Vec<u8>)],
     remove: Vec<(Place, u64)>,
     in_journal: journal::Blocks<'c>,
-    removed_from_journal: Vec<u64>,
+    /// Blocks of the journal that sled is to have, too.
+    handed_over: Vec<u64>,
+    /// Blocks that are to go from the journal.
+    released: Vec<u64>,
+    /// So that nothing of it comes back.
     empties_journal: bool,
 }
 
@@ -218,7 +223,7 @@ impl Store {
         let cursors = database.open_tree(CURSORS).map_err(failed)?;
         let ballast = Ballast::open(&database).map_err(failed)?;
         let log = File::open(path.join("db")).map_err(|error| from_io("opening", path, &error))?;
-        let mut store = Self {
+        let store = Self {
             database,
             merged,
             grouped,
@@ -273,7 +278,6 @@ impl Store {
         store.adopt(frames, &mut entries, &mut found)?;
         store.settle_ballast("opening", || store.flush("opening"))?;
         store.sync("opening")?;
-        store.journal = Journal::begin(path).map_err(|error| from_io("opening", path, &error))?;
         sync_files(path).map_err(|error| from_io("opening", path, &error))?;
         Ok(Opened {
             store,
@@ -303,6 +307,17 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Begins to keep the blocks of flushes in a journal. Before, all goes to sled, and what an earlier process has left
+    /// in the journal stays there, too. It is blanked even where it seems to be blank if it `is_suspect`.
+    ///
+    /// # Errors
+    /// Where the journal cannot be made or blanked, and not for want of room.
+    pub fn begin_journal(&mut self, is_suspect: bool) -> Result<(), StoreError> {
+        let journal = Journal::begin(&self.path, is_suspect);
+        self.journal = journal.map_err(|error| from_io("opening", &self.path, &error))?;
+        Ok(())
     }
 
     /// Writes blocks, removals and cursors, and returns when they are durable.
@@ -338,62 +353,68 @@ impl Store {
                 // sled starts its threads where it first writes.
                 with_late_threads(|| self.apply_to_sled(change, &plan, syncs))?;
             }
-            let Some(journal) = &self.journal else {
+            let Some(journal) = self.journal.as_ref().filter(|_| syncs) else {
                 return Ok(());
             };
             let failed = |error: io::Error| from_io("writing to", journal.path(), &error);
             if plan.empties_journal {
-                journal.clear().map_err(failed)?;
-            } else if plan.needs_sled && syncs {
+                return journal.clear().map_err(failed);
+            }
+            if plan.needs_sled {
                 journal.settle_cursors();
+                journal.release(&plan.handed_over);
             }
             if !plan.in_journal.is_empty() {
                 // What sled has got it need not get again.
                 let cursors: &[_] = if plan.needs_sled { &[] } else { &change.cursors };
-                let released = &plan.removed_from_journal;
                 journal
-                    .append(&plan.in_journal, cursors, released)
+                    .append(&plan.in_journal, cursors, &plan.released)
                     .map_err(failed)?;
             }
             if change.put.is_empty() {
-                return journal.remove(&plan.removed_from_journal).map_err(failed);
+                return journal.remove(&plan.released).map_err(failed);
             }
             // What takes their place is durable now.
-            journal.release(&plan.removed_from_journal);
+            journal.release(&plan.released);
             Ok(())
         })
     }
 
-    /// What of a change goes where.
+    /// What of a change goes where. What is in the journal is always behind all that sled has: so an opening can tell
+    /// what is still wanted of it.
     fn plan<'c>(&self, change: &'c Change, syncs: bool) -> Plan<'c> {
         let journal = self.journal.as_ref().filter(|_| syncs);
-        let held_back = |(place, _, bytes): &(Place, u64, Vec<u8>)| {
+        let held = journal.map(Journal::firsts).unwrap_or_default();
+        let empties_journal = journal.is_some() && !change.forget.is_empty();
+        let may_wait = |(place, _, bytes): &(Place, u64, Vec<u8>)| {
             *place == Place::Recent && bytes.len() <= journal::MAX_BLOCK_BYTES
         };
-        // The newest, since they are written last.
-        let split = change.put.len() - change.put.iter().rev().take_while(|put| held_back(put)).count();
-        let (mut in_sled, newest) = change.put.split_at(split);
+        // The newest, which are written last.
+        let waiting = change.put.iter().rev().take_while(|put| may_wait(put)).count();
+        let (mut in_sled, newest) = change.put.split_at(change.put.len() - waiting);
         let mut in_journal: journal::Blocks<'_> = newest
             .iter()
             .map(|(_, first, bytes)| (*first, bytes.as_slice()))
             .collect();
-        let empties_journal = journal.is_some() && !change.forget.is_empty();
-        if empties_journal || !journal.is_some_and(|journal| journal.has_room(&in_journal)) {
+        // Where new telegrams go to sled all the same, all of them do.
+        let goes_to_sled = empties_journal || (change.remove.is_empty() && !in_sled.is_empty());
+        if goes_to_sled || !journal.is_some_and(|journal| journal.has_room(&in_journal)) {
             in_sled = &change.put;
             in_journal.clear();
         }
-        let is_kept = |(place, first): &(Place, u64)| {
-            let journal = self.journal.as_ref().filter(|_| !empties_journal);
-            *place == Place::Recent && journal.is_some_and(|journal| journal.holds(*first))
-        };
-        let (from_journal, from_sled): (Vec<_>, Vec<_>) = change.remove.iter().partition(|key| is_kept(key));
-        let from_journal = from_journal.into_iter().map(|(_, first)| first);
+        let is_held = |(place, first): &(Place, u64)| *place == Place::Recent && held.contains(first);
+        let (from_journal, from_sled): (Vec<_>, Vec<_>) = change.remove.iter().partition(|key| is_held(key));
+        let released: Vec<u64> = from_journal.into_iter().map(|(_, first)| first).collect();
+        let newest_in_sled = in_sled.iter().map(|(_, first, _)| *first).max().unwrap_or(0);
+        let hand_over =
+            |first: &u64| !released.contains(first) && (empties_journal || *first < newest_in_sled);
         Plan {
             needs_sled: in_journal.is_empty() || !in_sled.is_empty() || !from_sled.is_empty(),
             put: in_sled,
             remove: from_sled,
             in_journal,
-            removed_from_journal: from_journal.collect(),
+            handed_over: held.into_iter().filter(hand_over).collect(),
+            released,
             empties_journal,
         }
     }
@@ -402,12 +423,11 @@ impl Store {
         let failed = |error: sled::Error| from_sled("writing to", &self.path, &error);
         let sync = || if syncs { self.flush("writing to") } else { Ok(()) };
         let journal = self.journal.as_ref().filter(|_| syncs);
-        if let Some(journal) = journal.filter(|_| plan.empties_journal) {
-            let blocks = journal.blocks();
-            let blocks = blocks
-                .iter()
-                .map(|(first, bytes)| (Place::Recent, *first, bytes.as_slice()));
-            self.apply_in_pieces(blocks, &[], sync)?;
+        for first in &plan.handed_over {
+            if let Some(bytes) = journal.and_then(|journal| journal.read(*first)) {
+                let block = (Place::Recent, *first, bytes.as_slice());
+                self.apply_in_pieces([block].into_iter(), &[], sync)?;
+            }
         }
         if change.is_atomic {
             self.apply_as_one(plan).map_err(failed)?;

@@ -71,6 +71,15 @@ fn a_crash_between_any_two_steps_loses_nothing_visible_and_gives_no_sequence_twi
         queue.commit("mqtt", queue.head()).unwrap();
         queue.commit("second", queue.head() - 1).unwrap();
     }
+    // As many together as make a block that only upkeep merges.
+    for _ in 0..8 {
+        for number in (queue.head() + 1..).take(90) {
+            queue.append(arrival(number), &telegram(number)).unwrap();
+        }
+        queue.flush().unwrap();
+        let second = queue.head();
+        queue.maintain(captured_us(second), second * 1_000_000).unwrap();
+    }
     told.lock().unwrap().remove("second");
     queue.forget("second").unwrap();
     drop(queue);
@@ -105,6 +114,7 @@ fn a_crash_between_any_two_steps_loses_nothing_visible_and_gives_no_sequence_twi
     for step in [
         "ceiling raised",
         "flush written",
+        "group written",
         "flush marked",
         "merge written",
         "trim written",

@@ -139,3 +139,71 @@ fn a_journal_that_is_damaged_costs_what_was_in_it_and_that_is_told() {
     let expected: Vec<u64> = (1..=last).chain([101]).collect();
     assert_eq!(sequences(&queue), expected);
 }
+
+/// Opens a copy of the folder as after a power cut, and wants all records without putting any back.
+fn all_are_there_after_a_cut(folder: &Path, count: u64, what: &str) {
+    let copy = scratch();
+    copy_folder(folder, copy.path());
+    let cut = QueueOptions {
+        boot_id: [7; 16],
+        ..options(copy.path())
+    };
+    let (queue, report) = Queue::open(&cut).unwrap();
+    assert_eq!(report.restored_records, 0, "{what}");
+    assert_eq!(sequences(&queue), (1..=count).collect::<Vec<_>>(), "{what}");
+}
+
+#[test]
+fn a_large_flush_takes_along_what_waits_in_the_journal() {
+    let folder = scratch();
+    let (mut queue, _) = Queue::open(&options(folder.path())).unwrap();
+    let mut number = 0;
+    let mut flush = |queue: &mut Queue, count: u64| {
+        for _ in 0..count {
+            number += 1;
+            queue.append(arrival(number), &telegram(number)).unwrap();
+        }
+        queue.flush().unwrap();
+        queue.maintain(1_764_000_000_000_000, number * 1_000_000).unwrap();
+        number
+    };
+    let mut head = flush(&mut queue, 1);
+    all_are_there_after_a_cut(folder.path(), head, "one");
+    // Grouped, merged, small ones between, and more than is held of what sled may drop.
+    for count in [60, 1, 1, 300, 2, 60, 5, 2000, 1] {
+        head = flush(&mut queue, count);
+        all_are_there_after_a_cut(folder.path(), head, &format!("{count} up to {head}"));
+    }
+    for _ in 0..2 * GROUP_BLOCKS {
+        head = flush(&mut queue, 1);
+        all_are_there_after_a_cut(folder.path(), head, &format!("one by one up to {head}"));
+    }
+    queue.close().unwrap();
+    all_are_there_after_a_cut(folder.path(), head, "closed");
+}
+
+#[test]
+fn telegrams_that_cannot_be_grouped_do_not_fill_the_journal() {
+    let folder = scratch();
+    let (mut queue, _) = Queue::open(&options(folder.path())).unwrap();
+    let mut random = crate::support::Random(5);
+    // Two of them are as much as a block holds, so that each flush leaves one that nothing joins.
+    let mut noise = move || -> Vec<u8> { (0..700).map(|_| random.below(256) as u8).collect() };
+    let mut second = 0;
+    for _ in 0..3 * GROUP_BLOCKS {
+        for _ in 0..11 {
+            second += 1;
+            queue.append(arrival(second), &noise()).unwrap();
+        }
+        queue.flush().unwrap();
+        queue.maintain(1_764_000_000_000_000, second * 1_000_000).unwrap();
+    }
+    let before = log(folder.path());
+    for _ in 0..5 {
+        second += 1;
+        queue.append(arrival(second), &telegram(second)).unwrap();
+        queue.flush().unwrap();
+    }
+    assert!(log(folder.path()) == before, "the journal has no room");
+    assert_eq!(read_all(&mut queue.reader()).len() as u64, second);
+}

@@ -6,13 +6,15 @@
 //!
 //! What always holds:
 //!
+//! * What is in it is behind all that sled has. A block that is to go to sled behind one of the journal's takes that one
+//!   along.
 //! * A page is written over only after what it held is durable elsewhere, or is to go.
 //! * What is appended takes effect frame by frame, each whole or not at all, and all of it when that returns.
 //! * What a larger block has taken the place of may stay until it is written over. So each frame tells the first
 //!   sequence that was still wanted when it was written, and an opening passes over what the newest one says is not. What
 //!   goes without a larger block in its place is blanked.
-//! * An opening hands everything in it to sled and begins with an empty one. So nothing in it is older than the process,
-//!   and no cursor of a consumer that was forgotten comes back.
+//! * An opening hands to sled what is behind all that sled has, and begins with an empty one. So nothing in it is older
+//!   than the process, and no cursor of a consumer that was forgotten comes back.
 //!
 //! # Bytes
 //!
@@ -27,7 +29,7 @@
 //!    4 checksum  CRC-32 (IEEE) of the block's checksum, as it is in the block, and of what is between
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -123,25 +125,15 @@ impl Journal {
         Ok(Ok(frames))
     }
 
-    /// An empty one; what was in it must be durable elsewhere. None where the disk has no room for it.
+    /// An empty one; what was in it must be durable elsewhere. None where the disk has no room for it. One that seems to
+    /// be blank may not be so on the disk if it `is_suspect`: syncing it may have failed before.
     ///
     /// # Errors
     /// Where it cannot be made or emptied for another reason.
-    pub(super) fn begin(folder: &Path) -> io::Result<Option<Self>> {
+    pub(super) fn begin(folder: &Path, is_suspect: bool) -> io::Result<Option<Self>> {
         let path = folder.join(NAME);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)?;
-        let journal = Self {
-            file,
-            path,
-            held: Mutex::default(),
-        };
-        match journal.clear() {
-            Ok(()) => {
+        match Self::make(&path, is_suspect) {
+            Ok(journal) => {
                 layout::sync_folder(folder)?;
                 Ok(Some(journal))
             }
@@ -151,11 +143,55 @@ impl Journal {
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
                 ) =>
             {
-                fs::remove_file(&journal.path)?;
+                if path.exists() {
+                    fs::remove_file(&path)?;
+                    layout::sync_folder(folder)?;
+                }
                 Ok(None)
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn make(path: &Path, is_suspect: bool) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        let journal = Self {
+            file,
+            path: path.to_owned(),
+            held: Mutex::default(),
+        };
+        if is_suspect || !journal.is_blank()? {
+            journal.blank()?;
+        }
+        journal.drop_cached();
+        Ok(journal)
+    }
+
+    /// Whether it is as [`Self::blank`] leaves it, with its place on the disk.
+    fn is_blank(&self) -> io::Result<bool> {
+        let metadata = self.file.metadata()?;
+        let mut found = vec![1; PAGES * PAGE_BYTES];
+        Ok(metadata.len() == found.len() as u64
+            && metadata.blocks() * 512 >= metadata.len()
+            && self.file.read_exact_at(&mut found, 0).is_ok()
+            && found.iter().all(|byte| *byte == 0))
+    }
+
+    fn blank(&self) -> io::Result<()> {
+        let blank = vec![0; PAGES * PAGE_BYTES];
+        self.file.set_len(blank.len() as u64)?;
+        self.file.write_all_at(&blank, 0)?;
+        self.file.sync_all()
+    }
+
+    /// Pages that are cached in large pieces count whole in the system's account of bytes written when one of them is.
+    fn drop_cached(&self) {
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
     }
 
     /// Forgets everything, on the disk too.
@@ -164,23 +200,8 @@ impl Journal {
     /// Where that cannot be written or synced.
     pub(super) fn clear(&self) -> io::Result<()> {
         *self.held() = Held::default();
-        self.blank()
-    }
-
-    fn blank(&self) -> io::Result<()> {
-        let blank = vec![0; PAGES * PAGE_BYTES];
-        let mut found = vec![0; PAGES * PAGE_BYTES];
-        let is_blank = self.file.metadata()?.len() == blank.len() as u64
-            && self.file.read_exact_at(&mut found, 0).is_ok()
-            && found == blank;
-        if !is_blank {
-            self.file.set_len(blank.len() as u64)?;
-            self.file.write_all_at(&blank, 0)?;
-            self.file.sync_all()?;
-        }
-        // Pages that are cached in large pieces count whole in the system's account of bytes written when one of them
-        // is.
-        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+        self.blank()?;
+        self.drop_cached();
         Ok(())
     }
 
@@ -189,18 +210,9 @@ impl Journal {
         self.held().blocks.get(&first).map(|(block, _)| block.clone())
     }
 
-    /// Whether it has the block that begins with this sequence.
-    pub(super) fn holds(&self, first: u64) -> bool {
-        self.held().blocks.contains_key(&first)
-    }
-
-    /// All its blocks, by their first sequences.
-    pub(super) fn blocks(&self) -> Vec<(u64, Vec<u8>)> {
-        let held = self.held();
-        let blocks = held.blocks.iter();
-        blocks
-            .map(|(first, (block, _))| (*first, block.clone()))
-            .collect()
+    /// The first sequences of its blocks.
+    pub(super) fn firsts(&self) -> BTreeSet<u64> {
+        self.held().blocks.keys().copied().collect()
     }
 
     /// The cursors that sled does not have yet.
@@ -286,7 +298,9 @@ impl Journal {
         }
         // Without the newest, none tells what was wanted.
         if self.held().blocks.is_empty() {
-            return self.blank();
+            self.blank()?;
+            self.drop_cached();
+            return Ok(());
         }
         for pages in pages {
             self.file
@@ -405,7 +419,9 @@ mod tests {
 
     fn journal() -> (tempfile::TempDir, Journal) {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::begin(folder.path()).unwrap().expect("there is room");
+        let journal = Journal::begin(folder.path(), false)
+            .unwrap()
+            .expect("there is room");
         (folder, journal)
     }
 
@@ -455,7 +471,9 @@ mod tests {
             if let Some(length) = cut {
                 journal.file.set_len(length).unwrap();
             }
-            let again = Journal::begin(folder.path()).unwrap().expect("there is room");
+            let again = Journal::begin(folder.path(), false)
+                .unwrap()
+                .expect("there is room");
             assert_eq!(again.read(1), None);
             assert_eq!(
                 fs::read(folder.path().join(NAME)).unwrap(),
