@@ -55,6 +55,8 @@ pub(super) struct Window {
     entries: VecDeque<Entry>,
     bytes: usize,
     messages: usize,
+    /// No message before this place is still to be sent: a full window is not looked through for each message.
+    none_waiting_before: usize,
 }
 
 impl Window {
@@ -93,20 +95,27 @@ impl Window {
     /// Forgets the ends of intervals: they belong to a queue that is gone. The messages stay.
     pub(super) fn forget_ends(&mut self) {
         self.entries.retain(|entry| matches!(entry, Entry::Message(_)));
+        self.none_waiting_before = 0;
     }
 
     /// The first message that is still to be sent, with its place.
-    pub(super) fn first_waiting(&self) -> Option<(usize, &Held)> {
-        self.entries
-            .iter()
-            .enumerate()
-            .find_map(|(place, entry)| match entry {
-                Entry::Message(held) if held.progress == Progress::Waiting => Some((place, held)),
-                _ => None,
-            })
+    pub(super) fn first_waiting(&mut self) -> Option<(usize, &Held)> {
+        let is_waiting =
+            |entry: &Entry| matches!(entry, Entry::Message(held) if held.progress == Progress::Waiting);
+        let known = self.none_waiting_before;
+        debug_assert!(!self.entries.iter().take(known).any(is_waiting));
+        let further = self.entries.iter().skip(known).position(is_waiting);
+        let place = further.map_or(self.entries.len(), |further| known + further);
+        self.none_waiting_before = place;
+        match self.entries.get(place) {
+            Some(Entry::Message(held)) => Some((place, held)),
+            _ => None,
+        }
     }
 
+    /// The message of this place, to change what became of it.
     pub(super) fn at_mut(&mut self, place: usize) -> Option<&mut Held> {
+        self.none_waiting_before = self.none_waiting_before.min(place);
         match self.entries.get_mut(place) {
             Some(Entry::Message(held)) => Some(held),
             _ => None,
@@ -133,6 +142,7 @@ impl Window {
 
     /// The connection is gone: what was sent and not acknowledged is sent again.
     pub(super) fn rewind(&mut self) {
+        self.none_waiting_before = 0;
         for entry in &mut self.entries {
             if let Entry::Message(held) = entry {
                 if matches!(held.progress, Progress::Sent(_)) {
@@ -160,6 +170,7 @@ impl Window {
             if let Some(Entry::Message(_)) = self.entries.pop_front() {
                 self.messages -= 1;
             }
+            self.none_waiting_before = self.none_waiting_before.saturating_sub(1);
         }
         advanced
     }
