@@ -558,10 +558,12 @@ impl Flow {
                     self.ask_for_the_head(orders);
                 }
             }
-            MqttEvent::Acknowledged { id } => {
+            MqttEvent::Acknowledged { ids } => {
                 self.report.last_acknowledged_at_us = Some(self.now.unix_us);
                 self.report.is_due = true;
-                self.deliver(Event::Acknowledged { id }, orders);
+                for id in ids {
+                    self.deliver(Event::Acknowledged { id }, orders);
+                }
             }
             MqttEvent::Rejected { id, fault, reason } => {
                 self.deliver(Event::Rejected { id, fault, reason }, orders);

@@ -178,8 +178,8 @@ pub enum MqttEvent {
     },
     /// PUBACK with success.
     Acknowledged {
-        /// Of which message.
-        id: u64,
+        /// Of which messages: those whose PUBACK came together.
+        ids: Vec<u64>,
     },
     /// PUBACK with another reason.
     Rejected {

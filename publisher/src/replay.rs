@@ -492,7 +492,9 @@ impl<W: Write> Replaying<W> {
                     largest_payload,
                 })
             }
-            MqttEvent::Acknowledged { id } => self.deliver(Event::Acknowledged { id }),
+            MqttEvent::Acknowledged { ids } => ids
+                .into_iter()
+                .try_for_each(|id| self.deliver(Event::Acknowledged { id })),
             MqttEvent::Rejected { id, fault, reason } => self.deliver(Event::Rejected { id, fault, reason }),
             MqttEvent::Lost(trouble) => {
                 self.connection = None;

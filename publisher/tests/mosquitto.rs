@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::VecDeque;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -153,6 +154,8 @@ struct Bench {
     mqtt: Mqtt,
     events: Receiver<MqttEvent>,
     connection: u64,
+    /// Told together with one that was asked for.
+    acknowledged: VecDeque<u64>,
 }
 
 impl Bench {
@@ -167,6 +170,7 @@ impl Bench {
             mqtt,
             events,
             connection: 0,
+            acknowledged: VecDeque::new(),
         }
     }
 
@@ -214,11 +218,16 @@ impl Bench {
             .expect("the thread runs");
     }
 
-    fn acknowledged(&self) -> u64 {
-        match self.next() {
-            MqttEvent::Acknowledged { id } => id,
-            other => panic!("expected an acknowledgement, came {other:?}"),
+    fn acknowledged(&mut self) -> u64 {
+        if self.acknowledged.is_empty() {
+            match self.next() {
+                MqttEvent::Acknowledged { ids } => self.acknowledged.extend(ids),
+                other => panic!("expected an acknowledgement, came {other:?}"),
+            }
         }
+        self.acknowledged
+            .pop_front()
+            .expect("an event names at least one")
     }
 }
 

@@ -342,7 +342,7 @@ impl Live {
         self.now_ms = self.now_ms.max(next_ms);
         if acknowledged_ms == Some(self.now_ms) {
             if let Some((_, id)) = self.sent.pop_front() {
-                self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { id }));
+                self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { ids: vec![id] }));
             }
         } else if deadline_ms <= self.now_ms {
             self.handle(FlowEvent::Tick);

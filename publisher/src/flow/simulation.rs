@@ -639,7 +639,9 @@ impl Simulation {
         self.take(&message);
         if self.broker.hangs_up_until > self.now.elapsed {
             self.note("hung up after a message");
-            self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { id: message.id }));
+            self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged {
+                ids: vec![message.id],
+            }));
             // Its acknowledgement may have ended the connection already.
             if self.broker.connection.is_some() {
                 self.cut_broker();
@@ -661,7 +663,20 @@ impl Simulation {
     fn acknowledge(&mut self, index: usize) {
         if !self.broker.is_silent && index < self.broker.to_acknowledge.len() {
             let id = self.broker.to_acknowledge.remove(index);
-            self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { id }));
+            self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { ids: vec![id] }));
+        }
+    }
+
+    fn acknowledge_together(&mut self) {
+        if !self.broker.is_silent && !self.broker.to_acknowledge.is_empty() {
+            let ids = std::mem::take(&mut self.broker.to_acknowledge);
+            if ids.len() > 1 {
+                self.note("acknowledged together");
+            }
+            self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { ids }));
+            if self.broker.wire.is_empty() {
+                assert!(self.flow.is_quiet(), "seed {}: all was acknowledged", self.seed);
+            }
         }
     }
 
@@ -692,7 +707,8 @@ impl Simulation {
             4 | 5 => self.capture.durable = self.capture.records.len(),
             6..=11 => self.serve(),
             12..=15 => self.arrive(),
-            16..=18 => self.acknowledge(0),
+            16 | 17 => self.acknowledge(0),
+            18 => self.acknowledge_together(),
             19 => {
                 let waiting = self.broker.to_acknowledge.len() as u64;
                 if waiting > 1 {
@@ -709,7 +725,7 @@ impl Simulation {
                 {
                     self.note("acknowledged twice");
                     self.acknowledge(0);
-                    self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { id }));
+                    self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { ids: vec![id] }));
                 }
             }
             20 if self.broker.connection.is_some()
@@ -747,7 +763,7 @@ impl Simulation {
             27 if self.broker.connection.is_some() => {
                 self.note("acknowledged what was never sent");
                 let id = u64::MAX - self.random.below(9);
-                self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { id }));
+                self.handle(FlowEvent::Mqtt(MqttEvent::Acknowledged { ids: vec![id] }));
             }
             28 if self.random.one_in(6) => {
                 self.broker.hangs_up_until = self.now.elapsed + Duration::from_secs(5);
@@ -895,6 +911,7 @@ fn every_telegram_arrives_whatever_fails() {
     for fault in [
         "acknowledged out of order",
         "acknowledged twice",
+        "acknowledged together",
         "acknowledged what was never sent",
         "acknowledgement timed out",
         "another broker of the list",

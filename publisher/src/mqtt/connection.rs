@@ -31,7 +31,7 @@ pub(super) trait Protocol {
     /// The next thing that happened. Connects when it is called first.
     fn poll(connection: &mut Self::Loop) -> impl Future<Output = Result<Happening, Trouble>>;
 
-    /// What had been received before [`Protocol::poll`] failed and was not told yet.
+    /// What happened with what [`Protocol::poll`] told, and what had been received before it failed.
     fn leftovers(connection: &mut Self::Loop) -> Vec<Happening>;
 
     /// Queues a message, QoS 1. False where the library takes no more.
@@ -132,14 +132,15 @@ pub(super) async fn keep<P: Protocol>(
             }
         };
         match polled {
-            Ok(Happening::SaidGoodbye) => {
-                return goodbye.map_or(Ended::Finished, |goodbye| goodbye.ended());
-            }
-            Ok(happening) => life.take(happening, report),
-            Err(trouble) => {
-                for happening in P::leftovers(&mut connection) {
-                    life.take(happening, report);
+            Ok(happening) => {
+                let others = P::leftovers(&mut connection);
+                life.take_all(std::iter::once(happening).chain(others), report);
+                if life.has_said_goodbye {
+                    return goodbye.map_or(Ended::Finished, |goodbye| goodbye.ended());
                 }
+            }
+            Err(trouble) => {
+                life.take_all(P::leftovers(&mut connection), report);
                 return match goodbye {
                     Some(goodbye) => goodbye.ended(),
                     None => life.lost(trouble),
@@ -198,6 +199,9 @@ struct Life<'a> {
     version: &'static str,
     is_greeted: bool,
     has_acknowledged: bool,
+    has_said_goodbye: bool,
+    /// Acknowledged, and not reported yet.
+    acknowledged: Vec<u64>,
     /// Messages that have no packet id yet, in the order in which they will be given one.
     queued: VecDeque<u64>,
     /// Messages by the packet id that they were sent under.
@@ -218,8 +222,29 @@ impl<'a> Life<'a> {
             version,
             is_greeted: false,
             has_acknowledged: false,
+            has_said_goodbye: false,
+            acknowledged: Vec::new(),
             queued: VecDeque::new(),
             sent: HashMap::new(),
+        }
+    }
+
+    /// Takes what happened together, and reports what was acknowledged together: each report may wake who hears it.
+    fn take_all(
+        &mut self,
+        happenings: impl IntoIterator<Item = Happening>,
+        report: &mut impl FnMut(MqttEvent),
+    ) {
+        for happening in happenings {
+            self.take(happening, report);
+        }
+        self.report_acknowledged(report);
+    }
+
+    fn report_acknowledged(&mut self, report: &mut impl FnMut(MqttEvent)) {
+        if !self.acknowledged.is_empty() {
+            let ids = std::mem::take(&mut self.acknowledged);
+            report(MqttEvent::Acknowledged { ids });
         }
     }
 
@@ -261,12 +286,17 @@ impl<'a> Life<'a> {
                 match verdict {
                     Ok(()) => {
                         self.has_acknowledged = true;
-                        report(MqttEvent::Acknowledged { id });
+                        self.acknowledged.push(id);
                     }
-                    Err((fault, reason)) => report(MqttEvent::Rejected { id, fault, reason }),
+                    Err((fault, reason)) => {
+                        // In the order in which the broker answered.
+                        self.report_acknowledged(report);
+                        report(MqttEvent::Rejected { id, fault, reason });
+                    }
                 }
             }
-            Happening::SaidGoodbye | Happening::Nothing => {}
+            Happening::SaidGoodbye => self.has_said_goodbye = true,
+            Happening::Nothing => {}
         }
     }
 

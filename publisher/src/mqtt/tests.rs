@@ -1,6 +1,7 @@
 //! The connection against a scripted broker: every trap of the MQTT library that could cost a
 //! message, and every refusal that a user has to understand.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ struct Bench {
     mqtt: Mqtt,
     events: Receiver<MqttEvent>,
     connection: u64,
+    /// Told together with one that was asked for.
+    acknowledged: VecDeque<u64>,
 }
 
 fn settings(addresses: &[std::net::SocketAddr]) -> MqttSettings {
@@ -50,10 +53,16 @@ impl Bench {
             mqtt,
             events,
             connection: 0,
+            acknowledged: VecDeque::new(),
         }
     }
 
     fn next(&mut self) -> MqttEvent {
+        assert!(
+            self.acknowledged.is_empty(),
+            "nobody asked for {:?}",
+            self.acknowledged
+        );
         self.events
             .recv_timeout(Duration::from_secs(20))
             .expect("an event within 20 s")
@@ -76,10 +85,15 @@ impl Bench {
     }
 
     fn acknowledged(&mut self) -> u64 {
-        match self.next() {
-            MqttEvent::Acknowledged { id } => id,
-            other => panic!("expected an acknowledgement, came {other:?}"),
+        if self.acknowledged.is_empty() {
+            match self.next() {
+                MqttEvent::Acknowledged { ids } => self.acknowledged.extend(ids),
+                other => panic!("expected an acknowledgement, came {other:?}"),
+            }
         }
+        self.acknowledged
+            .pop_front()
+            .expect("an event names at least one")
     }
 
     fn lost(&mut self) -> Trouble {
@@ -224,6 +238,23 @@ fn acknowledgements_in_any_order_find_their_messages() {
     }
     let answered: Vec<u64> = (0..5).map(|_| bench.acknowledged()).collect();
     assert_eq!(answered, [105, 104, 103, 102, 101]);
+}
+
+#[test]
+fn what_was_acknowledged_before_a_refusal_is_told_before_it() {
+    let broker = FakeBroker::start();
+    let (mut bench, mut peer) = connect(&broker);
+    for id in 1..=4 {
+        bench.publish(id, "x");
+    }
+    let packet_ids: Vec<u16> = (0..4).map(|_| peer.receive_message().0).collect();
+    // In one piece: two PUBACKs, a refusal (quota exceeded) and another PUBACK.
+    let answers = packet_ids.iter().zip([0x00, 0x00, 0x97, 0x00]);
+    let answers = answers.flat_map(|(id, reason)| [0x40, 0x03, (id >> 8) as u8, *id as u8, reason]);
+    peer.send(&answers.collect::<Vec<u8>>());
+    assert_eq!([bench.acknowledged(), bench.acknowledged()], [1, 2]);
+    assert!(matches!(bench.next(), MqttEvent::Rejected { id: 3, .. }));
+    assert_eq!(bench.acknowledged(), 4);
 }
 
 #[test]
@@ -628,6 +659,7 @@ fn there_is_no_connection_before_it_is_wanted_and_none_after_leaving() {
             mqtt,
             events,
             connection: 0,
+            acknowledged: VecDeque::new(),
         };
         assert!(!broker.accepts_within(Duration::from_millis(300)));
         for _ in 0..2 {
