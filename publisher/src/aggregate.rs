@@ -102,8 +102,9 @@ pub struct Aggregator {
     decryption: Decryption,
     open: Option<Interval>,
     before: Before,
-    /// The JSON object of the telegram at hand; kept for its memory.
-    reading: Vec<u8>,
+    /// Reads telegrams and writes their JSON objects, both from what is new since the one before.
+    telegrams: dsmr::Series,
+    objects: reading::series::Series,
 }
 
 /// An interval that can still grow.
@@ -138,7 +139,8 @@ impl Aggregator {
             decryption,
             open: None,
             before: Before::default(),
-            reading: Vec::new(),
+            telegrams: dsmr::Series::default(),
+            objects: reading::series::Series::default(),
         }
     }
 
@@ -166,21 +168,25 @@ impl Aggregator {
             Opened::Telegram(telegram) => telegram,
         };
         self.silence(record.silence_ms, outputs);
-        let readings = dsmr::parse(&telegram);
+        let difference = self.telegrams.read(&telegram);
         let received_at = received_at(record);
-        let time = readings.time.unwrap_or(received_at);
+        let time = self.telegrams.readings().time.unwrap_or(received_at);
         let number = self.interval_number(time);
         self.close_too_long(record, outputs);
         if self.open.as_ref().is_some_and(|open| open.number != number) {
             self.close(outputs);
         }
-        self.reading.clear();
         let origin = Origin {
             received_at,
             queue: &self.settings.queue,
             sequence: record.sequence,
         };
-        reading::write(&mut self.reading, &readings, Some(origin));
+        self.objects.write(difference, self.telegrams.readings(), origin);
+        debug_assert!(
+            self.objects.json() == written_whole(&telegram, origin),
+            "record {} gives another object than its telegram alone",
+            record.sequence
+        );
         self.add(number, record, &telegram, outputs);
         let end = self.moment(number.saturating_add(1));
         if let Some(open) = &mut self.open {
@@ -188,7 +194,8 @@ impl Aggregator {
             open.ends_in_ms = u64::try_from(ends_in_ms).unwrap_or(0);
         }
         if let Some(open) = self.open.as_mut().filter(|_| self.settings.has_summary) {
-            open.summary.add(&readings, record.sequence, &self.before);
+            open.summary
+                .add(self.telegrams.readings(), record.sequence, &self.before);
         }
         if self.settings.interval_seconds == 0 {
             self.close(outputs);
@@ -258,13 +265,14 @@ impl Aggregator {
     /// Adds the reading to the open interval, or begins one with it.
     fn add(&mut self, number: i64, record: &Record, telegram: &[u8], outputs: &mut Vec<Output>) {
         let sequence = record.sequence;
+        let reading = self.objects.json();
         let open = match &mut self.open {
             Some(open) => {
                 if !open
                     .part
-                    .try_add(&self.reading, sequence, self.settings.max_payload_bytes)
+                    .try_add(reading, sequence, self.settings.max_payload_bytes)
                 {
-                    let full = std::mem::replace(&mut open.part, Part::begin(&self.reading, sequence));
+                    let full = std::mem::replace(&mut open.part, Part::begin(reading, sequence));
                     outputs.push(readings_of(full));
                 }
                 open.elapsed_ms = open.elapsed_ms.saturating_add(record.silence_ms);
@@ -276,7 +284,7 @@ impl Aggregator {
                 last_sequence: sequence,
                 elapsed_ms: 0,
                 ends_in_ms: 0,
-                part: Part::begin(&self.reading, sequence),
+                part: Part::begin(reading, sequence),
                 summary: Summary::default(),
                 last_telegram: Telegram::default(),
             }),
@@ -356,6 +364,13 @@ fn readings_of(part: Part) -> Output {
         first_sequence,
         last_sequence,
     }
+}
+
+/// The JSON object of a telegram without regard to any other.
+fn written_whole(telegram: &[u8], origin: Origin<'_>) -> Vec<u8> {
+    let mut json = Vec::new();
+    reading::write(&mut json, &dsmr::parse(telegram), Some(origin));
+    json
 }
 
 fn state(readings: &Readings<'_>, received_at: Timestamp, sequence: u64) -> State {

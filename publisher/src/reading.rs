@@ -8,11 +8,17 @@
 //! `Instantaneous_activepower_incoming_kW` and `…_outgoing_kW` are always 0, as they were: no reference
 //! stands for them.
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 use rust_decimal::Decimal;
-use shared::dsmr::{Device, DeviceKind, Quantity, Readings};
+use shared::dsmr::{Device, DeviceKind, Field, Quantity, Readings};
 
 use crate::payload::json::{ObjectWriter, push_text};
+
+pub(crate) mod series;
+
+use series::Part;
 
 /// Where a telegram came from.
 #[derive(Debug, Clone, Copy)]
@@ -28,20 +34,30 @@ pub struct Origin<'a> {
 /// Appends the JSON object of a telegram to `out`. A telegram without a time of its own gets the time that
 /// it was received; one read from a file, without origin, gets `""` then.
 pub fn write(out: &mut Vec<u8>, readings: &Readings<'_>, origin: Option<Origin<'_>>) {
+    write_noting(out, readings, origin, |_, _| {});
+}
+
+/// The same; `note` is told where the values stand that telegrams of a series differ in.
+fn write_noting(
+    out: &mut Vec<u8>,
+    readings: &Readings<'_>,
+    origin: Option<Origin<'_>>,
+    mut note: impl FnMut(Part, Range<usize>),
+) {
     let mut object = ObjectWriter::begin(out);
-    write_go_keys(&mut object, readings, origin);
+    write_go_keys(&mut object, readings, origin, &mut note);
     if let Some(origin) = origin {
-        object.moment("Received_at", origin.received_at);
+        note(Part::ReceivedAt, object.moment("Received_at", origin.received_at));
         object.text("Queue", origin.queue);
-        object.integer("Sequence", origin.sequence);
+        note(Part::Sequence, object.integer("Sequence", origin.sequence));
     }
     for (key, quantity) in FURTHER_NUMBERS {
-        number_if_sent(&mut object, key, readings.quantity(quantity));
+        quantity_if_sent(&mut object, key, readings, quantity, &mut note);
     }
     if !readings.devices.is_empty() {
         object.array("Mbus_devices", &readings.devices, write_device);
     }
-    write_belgian_keys(&mut object, readings);
+    write_belgian_keys(&mut object, readings, &mut note);
     if !readings.other.is_empty() {
         let mut other = object.object("Other_objects");
         for kept in &readings.other {
@@ -54,7 +70,15 @@ pub fn write(out: &mut Vec<u8>, readings: &Readings<'_>, origin: Option<Origin<'
     object.end();
 }
 
-/// The Go program's numbers up to the power failures.
+/// The Go program's registers.
+const GO_REGISTERS: [(&str, Quantity); 4] = [
+    ("Electricity_incoming_tariff1_kwh", Quantity::ImportTariff1),
+    ("Electricity_outgoing_tariff1_kwh", Quantity::ExportTariff1),
+    ("Electricity_incoming_tariff2_kwh", Quantity::ImportTariff2),
+    ("Electricity_outgoing_tariff2_kwh", Quantity::ExportTariff2),
+];
+
+/// The Go program's numbers between the tariff and the power failures.
 const GO_POWERS: [(&str, Quantity); 8] = [
     ("Actualpower_incoming_kW", Quantity::PowerImport),
     ("Actualpower_outgoing_kW", Quantity::PowerExport),
@@ -79,39 +103,38 @@ const FURTHER_NUMBERS: [(&str, Quantity); 10] = [
     ("Voltage_L3_V", Quantity::VoltageL3),
 ];
 
-fn write_go_keys(object: &mut ObjectWriter<'_>, readings: &Readings<'_>, origin: Option<Origin<'_>>) {
-    let number = |quantity| readings.quantity(quantity).unwrap_or_default();
+fn write_go_keys(
+    object: &mut ObjectWriter<'_>,
+    readings: &Readings<'_>,
+    origin: Option<Origin<'_>>,
+    note: &mut impl FnMut(Part, Range<usize>),
+) {
     object.text("Manufacture_spec", &readings.identification);
     object.text("Version_info", readings.version.as_deref().unwrap_or_default());
-    match readings.time.or(origin.map(|origin| origin.received_at)) {
-        Some(time) => object.moment("Date_timestamp", time),
-        None => object.text("Date_timestamp", ""),
+    match (readings.time, origin) {
+        (Some(time), _) => note(Part::Said(Field::Time), object.moment("Date_timestamp", time)),
+        (None, Some(origin)) => note(
+            Part::ReceivedAt,
+            object.moment("Date_timestamp", origin.received_at),
+        ),
+        (None, None) => drop(object.text("Date_timestamp", "")),
     }
     object.text(
         "Equipment_id",
         readings.equipment_id.as_deref().unwrap_or_default(),
     );
-    object.number(
-        "Electricity_incoming_tariff1_kwh",
-        number(Quantity::ImportTariff1),
-    );
-    object.number(
-        "Electricity_outgoing_tariff1_kwh",
-        number(Quantity::ExportTariff1),
-    );
-    object.number(
-        "Electricity_incoming_tariff2_kwh",
-        number(Quantity::ImportTariff2),
-    );
-    object.number(
-        "Electricity_outgoing_tariff2_kwh",
-        number(Quantity::ExportTariff2),
-    );
+    let mut number = |object: &mut ObjectWriter<'_>, key, quantity| {
+        let value = readings.quantity(quantity).unwrap_or_default();
+        note(Part::Said(Field::Quantity(quantity)), object.number(key, value));
+    };
+    for (key, quantity) in GO_REGISTERS {
+        number(object, key, quantity);
+    }
     object.text("Tarrif_id", readings.tariff.as_deref().unwrap_or_default());
     for (key, quantity) in GO_POWERS {
-        object.number(key, number(quantity));
+        number(object, key, quantity);
     }
-    object.number("Power_failure_count", number(Quantity::PowerFailures));
+    number(object, "Power_failure_count", Quantity::PowerFailures);
     object.array(
         "Power_failure_history",
         &readings.power_failures,
@@ -122,18 +145,19 @@ fn write_go_keys(object: &mut ObjectWriter<'_>, readings: &Readings<'_>, origin:
             entry.end();
         },
     );
-    object.number("L1_voltage_sag_count", number(Quantity::SagsL1));
-    object.number("L1_voltage_swell_count", number(Quantity::SwellsL1));
+    number(object, "L1_voltage_sag_count", Quantity::SagsL1);
+    number(object, "L1_voltage_swell_count", Quantity::SwellsL1);
     let message = readings.message.as_deref().unwrap_or_default();
     object.text("Text_msg", readings.message_code.as_deref().unwrap_or(message));
     object.integer("Text_msg_maxchars", message.chars().count() as u64);
-    object.number("Instantaneous_current_l1_amp", number(Quantity::CurrentL1));
-    object.number("Instantaneous_current_l2_amp", number(Quantity::CurrentL2));
-    object.number("Instantaneous_current_l3_amp", number(Quantity::CurrentL3));
+    number(object, "Instantaneous_current_l1_amp", Quantity::CurrentL1);
+    number(object, "Instantaneous_current_l2_amp", Quantity::CurrentL2);
+    number(object, "Instantaneous_current_l3_amp", Quantity::CurrentL3);
     object.number("Instantaneous_activepower_incoming_kW", Decimal::ZERO);
     object.number("Instantaneous_activepower_outgoing_kW", Decimal::ZERO);
     write_gas(object, readings);
-    object.text("Crc_string", readings.crc.as_deref().unwrap_or_default());
+    let crc = readings.crc.as_deref().unwrap_or_default();
+    note(Part::Said(Field::Crc), object.text("Crc_string", crc));
 }
 
 /// The gas meter, on whichever channel it is. A reading in another unit than m³ is among the M-Bus devices
@@ -177,14 +201,20 @@ fn write_device(out: &mut Vec<u8>, device: &Device<'_>) {
     entry.end();
 }
 
-fn write_belgian_keys(object: &mut ObjectWriter<'_>, readings: &Readings<'_>) {
-    let demand = readings.quantity(Quantity::CurrentAverageDemand);
-    number_if_sent(object, "Current_average_demand_kW", demand);
-    number_if_sent(
+fn write_belgian_keys(
+    object: &mut ObjectWriter<'_>,
+    readings: &Readings<'_>,
+    note: &mut impl FnMut(Part, Range<usize>),
+) {
+    let mut number = |object: &mut ObjectWriter<'_>, key, quantity| {
+        quantity_if_sent(object, key, readings, quantity, note);
+    };
+    number(
         object,
-        "Maximum_demand_month_kW",
-        readings.quantity(Quantity::MaximumDemandMonth),
+        "Current_average_demand_kW",
+        Quantity::CurrentAverageDemand,
     );
+    number(object, "Maximum_demand_month_kW", Quantity::MaximumDemandMonth);
     if let Some(time) = readings.maximum_demand_month_time {
         object.moment("Maximum_demand_month_time", time);
     }
@@ -199,17 +229,21 @@ fn write_belgian_keys(object: &mut ObjectWriter<'_>, readings: &Readings<'_>) {
             entry.end();
         });
     }
-    number_if_sent(object, "Breaker_state", readings.quantity(Quantity::BreakerState));
-    number_if_sent(
-        object,
-        "Limiter_threshold_kW",
-        readings.quantity(Quantity::LimiterThreshold),
-    );
-    number_if_sent(
-        object,
-        "Fuse_threshold_A",
-        readings.quantity(Quantity::FuseThreshold),
-    );
+    number(object, "Breaker_state", Quantity::BreakerState);
+    number(object, "Limiter_threshold_kW", Quantity::LimiterThreshold);
+    number(object, "Fuse_threshold_A", Quantity::FuseThreshold);
+}
+
+fn quantity_if_sent(
+    object: &mut ObjectWriter<'_>,
+    key: &str,
+    readings: &Readings<'_>,
+    quantity: Quantity,
+    note: &mut impl FnMut(Part, Range<usize>),
+) {
+    if let Some(value) = readings.quantity(quantity) {
+        note(Part::Said(Field::Quantity(quantity)), object.number(key, value));
+    }
 }
 
 fn number_if_sent(object: &mut ObjectWriter<'_>, key: &str, value: Option<Decimal>) {

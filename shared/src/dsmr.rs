@@ -22,6 +22,7 @@ mod history;
 mod obis;
 mod object;
 mod quantity;
+mod series;
 mod sorting;
 mod text;
 mod time;
@@ -38,6 +39,7 @@ pub use device::{Device, DeviceKind};
 pub use history::{DemandPeak, PowerFailure};
 pub use object::Object;
 pub use quantity::{Measure, Quantities, Quantity};
+pub use series::{Difference, Field, Fields, Series};
 
 /// Text of a telegram, Latin-1.
 pub type Text<'t> = Cow<'t, str>;
@@ -83,8 +85,8 @@ pub struct Readings<'t> {
 /// Telegrams of a 7E1 line read as 8N1 are read without their parity bits.
 pub fn parse(telegram: &[u8]) -> Readings<'_> {
     match seven_bit::stripped(telegram) {
-        Cow::Borrowed(telegram) => sorting::read(telegram),
-        Cow::Owned(telegram) => sorting::read(&telegram).into_owned(),
+        Cow::Borrowed(telegram) => sorting::read(telegram, |_, _| {}),
+        Cow::Owned(telegram) => sorting::read(&telegram, |_, _| {}).into_owned(),
     }
 }
 

@@ -21,7 +21,7 @@ use tests::household::{Dialect, Household, Settings};
 /// Allocations to parse one.
 const PARSE_ALLOCATIONS: u64 = 4;
 /// Allocations to parse one and write its JSON into a buffer that is there already.
-const JSON_ALLOCATIONS: u64 = 46;
+const JSON_ALLOCATIONS: u64 = 4;
 /// Bytes that each of [`STORED`] that were flushed one by one takes in the queue. Up to ten of them are of those that
 /// wait in the journal, uncompressed.
 const STORED_BYTES: u64 = 33;

@@ -5,8 +5,10 @@
 //! allocation each.
 
 use std::io::Write;
+use std::ops::Range;
 
 use jiff::Timestamp;
+use jiff::tz::Offset;
 use rust_decimal::Decimal;
 
 /// A JSON object under way. [`ObjectWriter::end`] closes it.
@@ -27,25 +29,28 @@ impl<'b> ObjectWriter<'b> {
         self.out.push(b'}');
     }
 
-    pub(crate) fn text(&mut self, key: &str, value: &str) {
-        push_text(self.value(key), value);
+    /// As the methods below, says where in the buffer the value stands.
+    pub(crate) fn text(&mut self, key: &str, value: &str) -> Range<usize> {
+        self.pushed(key, |out| push_text(out, value))
     }
 
-    pub(crate) fn number(&mut self, key: &str, value: Decimal) {
-        push_number(self.value(key), value);
+    pub(crate) fn number(&mut self, key: &str, value: Decimal) -> Range<usize> {
+        self.pushed(key, |out| push_number(out, value))
     }
 
-    pub(crate) fn integer(&mut self, key: &str, value: u64) {
-        push_number(self.value(key), Decimal::from(value));
+    pub(crate) fn integer(&mut self, key: &str, value: u64) -> Range<usize> {
+        self.pushed(key, |out| push_integer(out, value))
     }
 
-    /// RFC 3339 in UTC with `Z`.
-    pub(crate) fn moment(&mut self, key: &str, value: Timestamp) {
+    pub(crate) fn moment(&mut self, key: &str, value: Timestamp) -> Range<usize> {
+        self.pushed(key, |out| push_moment(out, value))
+    }
+
+    fn pushed(&mut self, key: &str, push: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
         let out = self.value(key);
-        out.push(b'"');
-        // Writing to a vector cannot fail.
-        let _ = write!(out, "{value}");
-        out.push(b'"');
+        let start = out.len();
+        push(out);
+        start..out.len()
     }
 
     /// An array; `write` writes one element after each item's separator.
@@ -123,8 +128,54 @@ fn push_escaped(out: &mut Vec<u8>, byte: u8) {
     }
 }
 
+pub(crate) fn push_integer(out: &mut Vec<u8>, number: u64) {
+    push_number(out, Decimal::from(number));
+}
+
+/// RFC 3339 in UTC with `Z`, to the digit as `jiff` writes it, but without the machinery of formatting: each object
+/// holds two that are new.
+pub(crate) fn push_moment(out: &mut Vec<u8>, moment: Timestamp) {
+    let civil = Offset::UTC.to_datetime(moment);
+    let Ok(year) = u16::try_from(civil.year()) else {
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "\"{moment}\"");
+        return;
+    };
+    let mut text = *b"\"0000-00-00T00:00:00";
+    let mut put = |at: usize, number: u16| {
+        let digits = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        if let Some(place) = text.get_mut(at..at + 2) {
+            place.copy_from_slice(&digits);
+        }
+    };
+    put(1, year / 100);
+    put(3, year % 100);
+    let others = [
+        civil.month(),
+        civil.day(),
+        civil.hour(),
+        civil.minute(),
+        civil.second(),
+    ];
+    for (at, number) in [6, 9, 12, 15, 18].into_iter().zip(others) {
+        put(at, number.unsigned_abs().into());
+    }
+    out.extend_from_slice(&text);
+    let mut fraction = civil.subsec_nanosecond().unsigned_abs();
+    if fraction > 0 {
+        out.push(b'.');
+        let mut unit = 100_000_000;
+        while fraction > 0 {
+            out.push(b'0' + (fraction / unit) as u8);
+            fraction %= unit;
+            unit /= 10;
+        }
+    }
+    out.extend_from_slice(b"Z\"");
+}
+
 /// The number with all its digits but zeros that say nothing: none leading, none trailing in a fraction.
-fn push_number(out: &mut Vec<u8>, number: Decimal) {
+pub(crate) fn push_number(out: &mut Vec<u8>, number: Decimal) {
     let mut scale = number.scale() as usize;
     let mut mantissa = number.mantissa().unsigned_abs();
     if number.is_sign_negative() && mantissa > 0 {
@@ -211,6 +262,20 @@ mod tests {
             let mut out = Vec::new();
             push_text(&mut out, &text);
             prop_assert_eq!(serde_json::from_slice::<String>(&out).expect("JSON"), text);
+        }
+
+        #[test]
+        fn any_moment_is_written_as_jiff_writes_it(
+            second in prop_oneof![
+                Timestamp::MIN.as_second()..=Timestamp::MAX.as_second() - 1,
+                946_684_800_i64..4_102_444_800,
+            ],
+            nanosecond in prop_oneof![Just(0), (0_i32..1_000_000).prop_map(|us| us * 1_000), 0_i32..1_000_000_000],
+        ) {
+            let moment = Timestamp::new(second, nanosecond).expect("a moment");
+            let mut out = Vec::new();
+            push_moment(&mut out, moment);
+            prop_assert_eq!(String::from_utf8(out).expect("ASCII"), format!("\"{moment}\""));
         }
 
         #[test]

@@ -12,13 +12,15 @@ use super::history::{demand_peaks, power_failures};
 use super::obis::{Obis, without_suffix};
 use super::object::{Object, Piece, bracketed, groups, identification, is_blank, pieces, single};
 use super::quantity::{QUANTITIES, Quantity};
+use super::series::Field;
 use super::text::{latin1, message, trim};
 use super::time::moment;
 use super::value::{in_unit, only_in_unit};
 use super::{Readings, Text};
 
-/// Reads a telegram of which all eight bits of a byte count.
-pub(super) fn read(telegram: &[u8]) -> Readings<'_> {
+/// Reads a telegram of which all eight bits of a byte count. `note` is told from which bytes each [`Field`] was read,
+/// where all that they say is that field.
+pub(super) fn read<'t>(telegram: &'t [u8], mut note: impl FnMut(Field, &'t [u8])) -> Readings<'t> {
     let (identification, body) = identification(telegram);
     let mut crc = None;
     let mut sorted = Sorted::new();
@@ -31,7 +33,12 @@ pub(super) fn read(telegram: &[u8]) -> Readings<'_> {
                 contents,
             } => sorted.put(reference, name, contents),
             Piece::Line(line) => not_understood.push(latin1(line)),
-            Piece::End(end) => crc = four_hex_digits(end),
+            Piece::End(end) => {
+                crc = four_hex_digits(end);
+                if end.len() == 4 && crc.is_some() {
+                    note(Field::Crc, end);
+                }
+            }
         }
     }
     let mut readings = Readings {
@@ -39,7 +46,11 @@ pub(super) fn read(telegram: &[u8]) -> Readings<'_> {
         version: sorted
             .text(Place::Version)
             .or_else(|| sorted.text(Place::BelgianVersion)),
-        time: sorted.take(Place::Time, |contents| moment(single(contents)?)),
+        time: sorted.take(Place::Time, |contents| {
+            let time = moment(single(contents)?)?;
+            note(Field::Time, contents);
+            Some(time)
+        }),
         equipment_id: sorted
             .text(Place::EquipmentId)
             .or_else(|| sorted.text(Place::OtherEquipmentId)),
@@ -56,7 +67,11 @@ pub(super) fn read(telegram: &[u8]) -> Readings<'_> {
     }
     for quantity in Quantity::ALL {
         let place = Place::Quantity(quantity);
-        let value = sorted.take(place, |contents| only_in_unit(contents, quantity.measure()));
+        let value = sorted.take(place, |contents| {
+            let value = only_in_unit(contents, quantity.measure())?;
+            note(Field::Quantity(quantity), contents);
+            Some(value)
+        });
         readings.quantities.set(quantity, value);
     }
     let place = Place::Quantity(Quantity::MaximumDemandMonth);

@@ -27,7 +27,7 @@ pub(super) fn only_in_unit(contents: &[u8], measure: Measure) -> Option<Decimal>
 /// The same for numbers that are written as the standard prints them, without a sign, which are nearly all, and are
 /// read at one look.
 #[inline]
-fn usual(contents: &[u8], measure: Measure) -> Option<Decimal> {
+pub(super) fn usual(contents: &[u8], measure: Measure) -> Option<Decimal> {
     let (number, end) = unsigned(contents.strip_prefix(b"(")?, false)?;
     (measure.is_usual_end(end) && is_possible(number, measure)).then_some(number)
 }
