@@ -54,6 +54,7 @@ mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use shared::record::{INTERVAL_SILENCE_MS, Record};
 use shared::wire::Imported;
@@ -103,6 +104,10 @@ pub struct Queue {
     /// Said while the disk is full and telegrams are stored all the same.
     tightness: Option<String>,
     last_upkeep: Option<u64>,
+    /// Until when the disk has room for what is written in that time.
+    has_room_until: Option<Instant>,
+    /// When, by the clock that does not jump in microseconds, the folder was last measured and was far from its bound.
+    measured_at_us: Option<u64>,
     on_step: Option<StepHook>,
 }
 

@@ -7,7 +7,7 @@
 //! * A batch of records is asked for only while delivery has room, and not before all but the one before it
 //!   have been taken in: memory is bounded by the window and two batches.
 //! * Live, and where nothing can be published before the open interval ends, records are read several at once:
-//!   the next read is held back until what closes the interval can be there, at most 10 s ([`pace`]). Until then
+//!   the next read is held back until what closes the interval can be there, at most 20 s ([`pace`]). Until then
 //!   nothing is asked for, and commits and reports go at once.
 //! * What is to be taken in is so a little at a time, [`Flow::deadline`] being at once meanwhile: the next batch
 //!   is read, and acknowledgements are heard, beside it.
@@ -42,7 +42,7 @@ use pace::Pace;
 /// The longest wait before it is known that all that waited has been read.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// At least this often capture hears how the publisher does; a session that broke shows by it.
-const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+const REPORT_INTERVAL: Duration = Duration::from_secs(20);
 /// At most this often, however much changes.
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
 /// A telegram that does not open is tried again this often: nothing changes by itself.

@@ -29,7 +29,7 @@ const EVENTS: usize = 256;
 const LAST_WORDS: Duration = Duration::from_millis(350);
 /// After that: for the goodbye and the last commit. Together with the above less than a second.
 const GOODBYE: Duration = Duration::from_millis(600);
-/// The service manager hears this often that the flow goes on; the flow is due every 10 s at the latest.
+/// The service manager hears this often that the flow goes on; the flow is due every 20 s at the latest.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the publisher does not run.

@@ -44,6 +44,11 @@ impl Room {
         }
     }
 
+    /// Whether the disk is far from getting full.
+    pub(super) fn is_plenty(self) -> bool {
+        self.free >= 8 * GETTING_FULL_BYTES
+    }
+
     /// Bytes that the database can still grow by.
     pub(super) fn left(self) -> u64 {
         self.free.saturating_add(self.ahead).saturating_add(self.reserve)

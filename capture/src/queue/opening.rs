@@ -96,6 +96,8 @@ impl Queue {
             trouble: None,
             tightness: None,
             last_upkeep: None,
+            has_room_until: None,
+            measured_at_us: None,
             on_step: None,
             layout,
         };

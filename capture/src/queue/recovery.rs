@@ -157,10 +157,11 @@ impl Queue {
     /// Whether there is room to write. Makes some inside the file where that is allowed.
     fn check_room(&mut self) -> Result<(), FlushError> {
         let reserve = self.options.reserve_free_bytes;
-        if self.buffer.is_empty() {
+        if self.buffer.is_empty() || self.has_room_until.is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
         let room = self.keep_room();
+        self.has_room_until = room.is_plenty().then(|| Instant::now() + PLENTY_LASTS);
         self.tell_tightness(room.free);
         if room.left() >= reserve.saturating_mul(2) {
             return Ok(());
@@ -226,6 +227,8 @@ impl Trouble {
     }
 }
 
+/// How long a disk with plenty of room is not looked at: others would have to write some hundred megabytes a second.
+const PLENTY_LASTS: Duration = Duration::from_secs(5);
 /// Room inside the file that is enough to go on with a full disk: sled does not use all of it first.
 const ROOM_INSIDE_BYTES: u64 = 4 * 1024 * 1024;
 /// How long after a failure the database is opened again.

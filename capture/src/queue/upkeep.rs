@@ -34,7 +34,7 @@ impl Queue {
         self.merge(&mut done)?;
         self.trim(now_us, uptime_us, is_due, &mut done)?;
         if is_due {
-            self.shrink(&done)?;
+            self.shrink(&done, uptime_us)?;
             // Tried again with the next step; the losses are in memory and shown.
             let _ = self.losses.save();
         }
@@ -208,9 +208,19 @@ impl Queue {
 
     /// Writes the database anew where the folder is beyond its bound though the records are not: its
     /// file does not shrink by itself.
-    fn shrink(&mut self, done: &Maintained) -> Result<(), FlushError> {
+    fn shrink(&mut self, done: &Maintained, uptime_us: u64) -> Result<(), FlushError> {
         let max_bytes = self.options.max_size_bytes;
-        if done.has_more || layout::disk_bytes(self.layout.root()) <= max_bytes {
+        let is_known = self.measured_at_us.is_some_and(|at| {
+            uptime_us
+                .checked_sub(at)
+                .is_some_and(|age| age < MEASURE_INTERVAL_US)
+        });
+        if done.has_more || is_known {
+            return Ok(());
+        }
+        let folder_bytes = layout::disk_bytes(self.layout.root());
+        self.measured_at_us = (folder_bytes <= max_bytes / 2).then_some(uptime_us);
+        if folder_bytes <= max_bytes {
             return Ok(());
         }
         // Databases moved aside go first: they can only be looked at.
@@ -254,8 +264,10 @@ fn store_is_tight(file_bytes: u64, live_bytes: u64) -> bool {
     file_bytes < live_bytes * 2 + 4 * 1024 * 1024
 }
 
-/// How often commits are written, ages looked at and the folder measured, in microseconds.
+/// How often commits are written and ages looked at, in microseconds.
 const UPKEEP_INTERVAL_US: u64 = 5_000_000;
+/// How often a folder is measured that is far from its bound, in microseconds.
+const MEASURE_INTERVAL_US: u64 = 60_000_000;
 /// Most blocks removed in one step.
 const TRIM_BLOCKS: usize = 64;
 /// The same when the disk is full: removing rewrites leaves, which takes room first.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::thread::set_current_timer_slack;
 
 /// By how much a wait may end late. The kernel counts it in nanoseconds, in 32 bits on a small machine.
-const SLACK: Duration = Duration::from_secs(4);
+const SLACK: Duration = Duration::from_secs(if usize::BITS > 32 { 60 } else { 4 });
 
 /// Runs `work`; the waits of all threads that it starts may end late from then on.
 pub(super) fn with_late_threads<T>(work: impl FnOnce() -> T) -> T {
