@@ -149,6 +149,15 @@ impl Installation {
 
     /// Waits until capture says of itself what is wanted, and gives when that was. Panics at the deadline.
     pub fn wait_until(&self, deadline: Duration, is_wanted: impl Fn(&Status) -> bool) -> Instant {
+        self.look_until(deadline, LOOK_AGAIN, is_wanted)
+    }
+
+    fn look_until(
+        &self,
+        deadline: Duration,
+        pause: Duration,
+        is_wanted: impl Fn(&Status) -> bool,
+    ) -> Instant {
         let started = Instant::now();
         let mut client = None;
         let mut last = None;
@@ -166,13 +175,21 @@ impl Installation {
                 started.elapsed() < deadline,
                 "waited {deadline:?} for capture; it said last: {last:?}"
             );
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(pause);
         }
     }
 
     /// Waits until this has been accepted.
     pub fn wait_for_head(&self, head: u64, deadline: Duration) -> Instant {
         self.wait_until(deadline, |status| status.head >= head)
+    }
+
+    /// As [`Self::wait_for_cursor`], asking so seldom that it costs capture next to nothing: a publisher that has
+    /// caught up takes its time.
+    pub fn wait_for_cursor_unhurried(&self, cursor: u64, deadline: Duration) -> Instant {
+        self.look_until(deadline, LOOK_SELDOM, |status| {
+            status.consumers.iter().any(|consumer| consumer.cursor >= cursor)
+        })
     }
 
     /// Waits until the publisher has committed up to this.
@@ -189,3 +206,4 @@ pub fn programs() -> &'static Programs {
 }
 
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
+const LOOK_SELDOM: Duration = Duration::from_secs(1);

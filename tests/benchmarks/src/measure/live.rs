@@ -160,7 +160,7 @@ fn at_once(is_quick: bool) -> anyhow::Result<()> {
     }
     let accepted = installation.wait_for_head(count + 61, PATIENCE);
     // All whole minutes but the one that is open.
-    installation.wait_for_cursor(count / 60 * 60, PATIENCE);
+    installation.wait_for_cursor_unhurried(count / 60 * 60, PATIENCE);
     let (after, after_publisher) = (Usage::of(capture.id()), Usage::of(publisher.id()));
     let (capture, publisher) = (
         after.cpu_us_each(&before, count + 60),
