@@ -163,7 +163,7 @@ struct Plan<'c> {
     needs_sled: bool,
     put: &'c [(Place, u64, Vec<u8>)],
     remove: Vec<(Place, u64)>,
-    in_journal: journal::Blocks<'c>,
+    in_journal: Option<(u64, &'c [u8])>,
     /// Blocks of the journal that sled is to have, too.
     handed_over: Vec<u64>,
     /// Blocks that are to go from the journal.
@@ -364,11 +364,11 @@ impl Store {
                 journal.settle_cursors();
                 journal.release(&plan.handed_over);
             }
-            if !plan.in_journal.is_empty() {
+            if let Some((first, bytes)) = plan.in_journal {
                 // What sled has got it need not get again.
                 let cursors: &[_] = if plan.needs_sled { &[] } else { &change.cursors };
                 journal
-                    .append(&plan.in_journal, cursors, &plan.released)
+                    .append(first, bytes, cursors, &plan.released)
                     .map_err(failed)?;
             }
             if change.put.is_empty() {
@@ -386,22 +386,18 @@ impl Store {
         let journal = self.journal.as_ref().filter(|_| syncs);
         let held = journal.map(Journal::firsts).unwrap_or_default();
         let empties_journal = journal.is_some() && !change.forget.is_empty();
-        let may_wait = |(place, _, bytes): &(Place, u64, Vec<u8>)| {
-            *place == Place::Recent && bytes.len() <= journal::MAX_BLOCK_BYTES
+        // The newest. Where new telegrams go to sled before it all the same, it does, too.
+        let (in_sled, in_journal) = match change.put.split_last() {
+            Some(((Place::Recent, first, bytes), others))
+                if bytes.len() <= journal::MAX_BLOCK_BYTES
+                    && !empties_journal
+                    && (others.is_empty() || !change.remove.is_empty())
+                    && journal.is_some_and(|journal| journal.has_room(bytes.len())) =>
+            {
+                (others, Some((*first, bytes.as_slice())))
+            }
+            _ => (change.put.as_slice(), None),
         };
-        // The newest, which are written last.
-        let waiting = change.put.iter().rev().take_while(|put| may_wait(put)).count();
-        let (mut in_sled, newest) = change.put.split_at(change.put.len() - waiting);
-        let mut in_journal: journal::Blocks<'_> = newest
-            .iter()
-            .map(|(_, first, bytes)| (*first, bytes.as_slice()))
-            .collect();
-        // Where new telegrams go to sled all the same, all of them do.
-        let goes_to_sled = empties_journal || (change.remove.is_empty() && !in_sled.is_empty());
-        if goes_to_sled || !journal.is_some_and(|journal| journal.has_room(&in_journal)) {
-            in_sled = &change.put;
-            in_journal.clear();
-        }
         let is_held = |(place, first): &(Place, u64)| *place == Place::Recent && held.contains(first);
         let (from_journal, from_sled): (Vec<_>, Vec<_>) = change.remove.iter().partition(|key| is_held(key));
         let released: Vec<u64> = from_journal.into_iter().map(|(_, first)| first).collect();
@@ -409,7 +405,7 @@ impl Store {
         let hand_over =
             |first: &u64| !released.contains(first) && (empties_journal || *first < newest_in_sled);
         Plan {
-            needs_sled: in_journal.is_empty() || !in_sled.is_empty() || !from_sled.is_empty(),
+            needs_sled: in_journal.is_none() || !in_sled.is_empty() || !from_sled.is_empty(),
             put: in_sled,
             remove: from_sled,
             in_journal,
@@ -423,20 +419,21 @@ impl Store {
         let failed = |error: sled::Error| from_sled("writing to", &self.path, &error);
         let sync = || if syncs { self.flush("writing to") } else { Ok(()) };
         let journal = self.journal.as_ref().filter(|_| syncs);
-        for first in &plan.handed_over {
-            if let Some(bytes) = journal.and_then(|journal| journal.read(*first)) {
-                let block = (Place::Recent, *first, bytes.as_slice());
-                self.apply_in_pieces([block].into_iter(), &[], sync)?;
-            }
-        }
+        let handed_over: Vec<(u64, Vec<u8>)> = (plan.handed_over.iter())
+            .filter_map(|first| Some((*first, journal?.read(*first)?)))
+            .collect();
+        let handed_over = handed_over
+            .iter()
+            .map(|(first, bytes)| (Place::Recent, *first, bytes.as_slice()));
         if change.is_atomic {
+            self.apply_in_pieces(handed_over, &[], sync)?;
             self.apply_as_one(plan).map_err(failed)?;
         } else {
             let put = plan
                 .put
                 .iter()
                 .map(|(place, first, bytes)| (*place, *first, bytes.as_slice()));
-            self.apply_in_pieces(put, &plan.remove, sync)?;
+            self.apply_in_pieces(handed_over.chain(put), &plan.remove, sync)?;
         }
         for (_, _, bytes) in plan.put {
             self.ballast.passed(bytes.len()).map_err(failed)?;

@@ -9,7 +9,7 @@
 //! * What is in it is behind all that sled has. A block that is to go to sled behind one of the journal's takes that one
 //!   along.
 //! * A page is written over only after what it held is durable elsewhere, or is to go.
-//! * What is appended takes effect frame by frame, each whole or not at all, and all of it when that returns.
+//! * A block that is appended takes effect as a whole or not at all, with its cursors, and for ever when that returns.
 //! * What a larger block has taken the place of may stay until it is written over. So each frame tells the first
 //!   sequence that was still wanted when it was written, and an opening passes over what the newest one says is not. What
 //!   goes without a larger block in its place is blanked.
@@ -87,9 +87,6 @@ struct Pages {
     first: usize,
     count: usize,
 }
-
-/// Blocks by their first sequences, as [`Journal::append`] takes them.
-pub(super) type Blocks<'c> = Vec<(u64, &'c [u8])>;
 
 impl Journal {
     /// What an earlier process has left in the database's folder, in the order of its pages.
@@ -225,39 +222,35 @@ impl Journal {
         self.held().cursors.clear();
     }
 
-    /// Whether there are pages for these blocks with as many cursors as there may be.
-    pub(super) fn has_room(&self, blocks: &Blocks<'_>) -> bool {
-        let longest = blocks.iter().map(|(_, block)| block.len() + MAX_TRAILER_BYTES);
-        self.held().place(longest).is_some()
+    /// Whether there are pages for a block of this length with as many cursors as there may be.
+    pub(super) fn has_room(&self, block_bytes: usize) -> bool {
+        self.held().place(block_bytes + MAX_TRAILER_BYTES).is_some()
     }
 
-    /// Appends blocks and moves cursors, durably. Those that begin with `released` are part of larger ones by now.
+    /// Appends the block that begins with the sequence `first` and moves cursors, durably. Those that begin with
+    /// `released` are part of larger ones by now.
     ///
     /// # Errors
-    /// Where they cannot be written or synced, or there is no room for them. What of it is on the disk is not known then.
+    /// Where it cannot be written or synced, or there is no room for it. What of it is on the disk is not known then.
     pub(super) fn append(
         &self,
-        blocks: &Blocks<'_>,
+        first: u64,
+        block: &[u8],
         cursors: &[(String, u64)],
         released: &[u64],
     ) -> io::Result<()> {
-        let (cursors, frames, places) = {
+        let (cursors, frame, pages) = {
             let held = self.held();
             let mut all = held.cursors.clone();
             all.extend(cursors.iter().cloned());
             let wanted = held.blocks.keys().filter(|first| !released.contains(first));
-            let wanted = wanted.chain(blocks.iter().map(|(first, _)| first));
-            let floor = wanted.min().copied().unwrap_or(0);
-            let frames: Vec<Vec<u8>> = blocks
-                .iter()
-                .map(|(_, block)| encode(block, floor, &all))
-                .collect();
-            let places = held.place(frames.iter().map(Vec::len));
-            (all, frames, places.ok_or(io::ErrorKind::StorageFull)?)
+            let floor = wanted.chain([&first]).min().copied().unwrap_or(first);
+            let frame = encode(block, floor, &all);
+            let pages = held.place(frame.len());
+            (all, frame, pages.ok_or(io::ErrorKind::StorageFull)?)
         };
-        for (frame, pages) in frames.iter().zip(&places) {
-            self.file.write_all_at(frame, (pages.first * PAGE_BYTES) as u64)?;
-        }
+        self.file
+            .write_all_at(&frame, (pages.first * PAGE_BYTES) as u64)?;
         self.file.sync_data()?;
         if self.file.metadata()?.nlink() == 0 {
             return Err(io::Error::new(
@@ -267,10 +260,8 @@ impl Journal {
         }
         let mut held = self.held();
         held.cursors = cursors;
-        for ((first, block), pages) in blocks.iter().zip(places) {
-            held.blocks.insert(*first, (block.to_vec(), pages));
-            held.next = pages.first + pages.count;
-        }
+        held.blocks.insert(first, (block.to_vec(), pages));
+        held.next = pages.first + pages.count;
         Ok(())
     }
 
@@ -320,29 +311,22 @@ impl Journal {
 }
 
 impl Held {
-    /// Free pages for frames of these lengths; none where there are too few.
-    fn place(&self, lengths: impl Iterator<Item = usize>) -> Option<Vec<Pages>> {
+    /// Free pages for a frame of this length; none where there are too few.
+    fn place(&self, length: usize) -> Option<Pages> {
         let mut is_free = [true; PAGES];
-        let mut take = |pages: Pages| {
-            let taken = is_free.get_mut(pages.first..pages.first + pages.count);
-            taken.map(|taken| taken.fill(false))
-        };
         for (_, pages) in self.blocks.values() {
-            take(*pages)?;
+            is_free
+                .get_mut(pages.first..pages.first + pages.count)?
+                .fill(false);
         }
-        let mut next = self.next;
-        let mut places = Vec::new();
-        for length in lengths {
-            let count = length.div_ceil(PAGE_BYTES);
-            let first = (0..PAGES).map(|ahead| (next + ahead) % PAGES).find(|first| {
+        let count = length.div_ceil(PAGE_BYTES);
+        let first = (0..PAGES)
+            .map(|ahead| (self.next + ahead) % PAGES)
+            .find(|first| {
                 let wanted = is_free.get(*first..first + count);
                 wanted.is_some_and(|wanted| wanted.iter().all(|is_free| *is_free))
             })?;
-            is_free.get_mut(first..first + count)?.fill(false);
-            next = first + count;
-            places.push(Pages { first, count });
-        }
-        Some(places)
+        Some(Pages { first, count })
     }
 }
 
@@ -440,12 +424,8 @@ mod tests {
     fn what_was_appended_is_recalled_with_all_cursors_that_wait() {
         let (folder, journal) = journal();
         let (one, two) = (block(7, 1, 3), block(8, 2, 3));
-        journal
-            .append(&vec![(7, &one)], &[("mqtt".to_owned(), 5)], &[])
-            .unwrap();
-        journal
-            .append(&vec![(8, &two)], &[("second".to_owned(), 6)], &[])
-            .unwrap();
+        journal.append(7, &one, &[("mqtt".to_owned(), 5)], &[]).unwrap();
+        journal.append(8, &two, &[("second".to_owned(), 6)], &[]).unwrap();
         assert_eq!(journal.read(8), Some(two.clone()));
         let frames = Journal::recall(folder.path()).unwrap().unwrap();
         let blocks: Vec<&Vec<u8>> = frames.iter().map(|frame| &frame.block).collect();
@@ -458,7 +438,7 @@ mod tests {
         );
         journal.settle_cursors();
         let three = block(10, 1, 3);
-        journal.append(&vec![(10, &three)], &[], &[]).unwrap();
+        journal.append(10, &three, &[], &[]).unwrap();
         let frames = Journal::recall(folder.path()).unwrap().unwrap();
         assert_eq!(cursors(&frames[2]), []);
     }
@@ -466,7 +446,7 @@ mod tests {
     #[test]
     fn an_empty_one_begins_whatever_was_there() {
         let (folder, journal) = journal();
-        journal.append(&vec![(1, &block(1, 1, 1))], &[], &[]).unwrap();
+        journal.append(1, &block(1, 1, 1), &[], &[]).unwrap();
         for cut in [None, Some(100), Some(5000)] {
             if let Some(length) = cut {
                 journal.file.set_len(length).unwrap();
@@ -487,17 +467,17 @@ mod tests {
         let (folder, journal) = journal();
         let blocks: Vec<Vec<u8>> = (1..=PAGES as u64).map(|first| block(first, 1, 1)).collect();
         for (first, block) in (1..).zip(&blocks) {
-            assert!(journal.has_room(&vec![(first, block)]), "for {first}");
-            journal.append(&vec![(first, block)], &[], &[]).unwrap();
+            assert!(journal.has_room(block.len()), "for {first}");
+            journal.append(first, block, &[], &[]).unwrap();
         }
         let next = PAGES as u64 + 1;
         let more = block(next, 1, 1);
-        assert!(!journal.has_room(&vec![(next, &more)]));
-        let error = journal.append(&vec![(next, &more)], &[], &[]).unwrap_err();
+        assert!(!journal.has_room(more.len()));
+        let error = journal.append(next, &more, &[], &[]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert_eq!(recalled(folder.path()), (1..next).collect::<Vec<_>>());
         journal.release(&[3, 4]);
-        journal.append(&vec![(next, &more)], &[], &[]).unwrap();
+        journal.append(next, &more, &[], &[]).unwrap();
         assert_eq!(journal.read(3), None);
         // Only one page was needed. The block before is wanted, so the other is found again: it was not removed.
         let expected: Vec<u64> = (1..=next).filter(|first| *first != 3).collect();
@@ -509,9 +489,9 @@ mod tests {
         let (folder, journal) = journal();
         let blocks: Vec<Vec<u8>> = (1..=5).map(|first| block(first, 1, 1)).collect();
         for (first, block) in (1..=4).zip(&blocks) {
-            journal.append(&vec![(first, block)], &[], &[]).unwrap();
+            journal.append(first, block, &[], &[]).unwrap();
         }
-        journal.append(&vec![(5, &blocks[4])], &[], &[1, 2, 3]).unwrap();
+        journal.append(5, &blocks[4], &[], &[1, 2, 3]).unwrap();
         journal.release(&[1, 2, 3]);
         assert_eq!(recalled(folder.path()), [4, 5]);
     }
@@ -521,7 +501,7 @@ mod tests {
         let (folder, journal) = journal();
         let blocks: Vec<Vec<u8>> = (1..=5).map(|first| block(first, 1, 1)).collect();
         for (first, block) in (1..).zip(&blocks) {
-            journal.append(&vec![(first, block)], &[], &[]).unwrap();
+            journal.append(first, block, &[], &[]).unwrap();
         }
         journal.remove(&[1, 2]).unwrap();
         assert_eq!(recalled(folder.path()), [3, 4, 5]);
@@ -534,9 +514,7 @@ mod tests {
     fn a_frame_that_is_not_whole_does_not_count() {
         let (folder, journal) = journal();
         let one = block(1, 1, 1);
-        journal
-            .append(&vec![(1, &one)], &[("mqtt".to_owned(), 1)], &[])
-            .unwrap();
+        journal.append(1, &one, &[("mqtt".to_owned(), 1)], &[]).unwrap();
         let whole = fs::read(folder.path().join(NAME)).unwrap();
         let length = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
         for at in 0..length {
@@ -558,7 +536,7 @@ mod tests {
     fn a_journal_whose_file_was_removed_is_out_of_order() {
         let (folder, journal) = journal();
         fs::remove_file(folder.path().join(NAME)).unwrap();
-        let error = journal.append(&vec![(1, &block(1, 1, 1))], &[], &[]).unwrap_err();
+        let error = journal.append(1, &block(1, 1, 1), &[], &[]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
