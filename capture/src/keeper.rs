@@ -433,7 +433,10 @@ impl Keeper {
     }
 
     fn upkeep(&mut self) {
-        if !self.has_more_upkeep && self.last_upkeep.elapsed() < UPKEEP_INTERVAL {
+        let is_due = self.has_more_upkeep
+            || self.queue.is_group_due()
+            || self.last_upkeep.elapsed() >= UPKEEP_INTERVAL;
+        if !is_due {
             return;
         }
         self.last_upkeep = Instant::now();

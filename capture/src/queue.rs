@@ -295,18 +295,18 @@ impl Queue {
                 .collect(),
             ..Change::default()
         };
-        let grouped = self.group(&mut change)?;
+        let grouped = if self.recent_blocks >= merge::LATE_GROUP_BLOCKS {
+            self.group(&mut change)?
+        } else {
+            None
+        };
         self.shared.view().is_changing = grouped.is_some();
         let written = self.write(&change);
         if written.is_err() {
             self.shared.view().is_changing = false;
         }
         written?;
-        self.step(if grouped.is_some() {
-            "group written"
-        } else {
-            "flush written"
-        });
+        self.step("flush written");
 
         self.dirty_cursors.clear();
         let records = self.buffer.len() as u64;
@@ -353,9 +353,6 @@ impl Queue {
     /// Adds the grouping of the last flushes' blocks to a change, where there are enough: what goes and
     /// what comes for it.
     fn group(&mut self, change: &mut Change) -> Result<Option<(Vec<Entry>, Entry)>, FlushError> {
-        if self.recent_blocks < 2 {
-            return Ok(None);
-        }
         let mut run = merge::group(&self.shared.view().index);
         if run.len() < 2 {
             return Ok(None);

@@ -26,7 +26,7 @@ mod recording;
 mod verdict;
 mod workload;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, mpsc};
@@ -36,7 +36,7 @@ use tests::household::random::Random;
 
 use disk::{Disk, FLAVOURS, Flavour, Left};
 use promises::Promises;
-use recording::{Change, Inode, Moment, Recording};
+use recording::{Change, Moment, Recording};
 use verdict::Found;
 use workload::{Life, Plan};
 
@@ -169,8 +169,7 @@ fn cut_all(
                         return;
                     };
                     let result =
-                        verdict::judge(&trial.folder, &trial.promises, trial.tail, boot, 900_000_000)
-                            .and_then(|found| nothing_put_back(trial.phase, found));
+                        verdict::judge(&trial.folder, &trial.promises, trial.tail, boot, 900_000_000);
                     if result.is_ok() {
                         std::fs::remove_dir_all(&trial.folder).unwrap();
                     }
@@ -229,14 +228,6 @@ fn cut_all(
         failures.iter().take(10).cloned().collect::<Vec<_>>().join("\n  ")
     );
     cuts
-}
-
-/// What a flush does is not to depend on what is put back.
-fn nothing_put_back(phase: &str, found: Found) -> Result<Found, String> {
-    if matches!(phase, "flushing" | "grouping") && found.put_back > 0 && found.moved_aside == 0 {
-        return Err(format!("{} records had to be put back", found.put_back));
-    }
-    Ok(found)
 }
 
 /// One cut alone, to go on from.
@@ -299,13 +290,12 @@ fn phases(recording: &Recording) -> Vec<&'static str> {
     let mut phases = Vec::with_capacity(recording.moments.len());
     let mut phase = "start";
     let mut has_opened = !recording.before.names.is_empty();
-    let databases = recording.files_named("db");
     for (at, moment) in recording.moments.iter().enumerate() {
         if let Moment::Said(words) = moment {
             phase = match words.split(' ').next().unwrap_or_default() {
                 "open" if has_opened => "opening",
                 "open" => "first creation",
-                "flush" => flush(&recording.moments[at..], &databases),
+                "flush" => "flushing",
                 "maintain" => maintenance(&recording.moments[at..]),
                 "register" => "registering",
                 "forget" => "forgetting",
@@ -321,15 +311,6 @@ fn phases(recording: &Recording) -> Vec<&'static str> {
     }
     mark_rebuild(recording, &mut phases);
     phases
-}
-
-/// What a flush turns out to do: write a journal alone, or hand over to sled what was in it.
-fn flush(moments: &[Moment], databases: &BTreeSet<Inode>) -> &'static str {
-    let reaches_sled = moments
-        .iter()
-        .take_while(|moment| !matches!(moment, Moment::Said(words) if words.starts_with("flushed")))
-        .any(|moment| matches!(moment, Moment::Begun(_, Change::Write { file, .. }) if databases.contains(file)));
-    if reaches_sled { "grouping" } else { "flushing" }
 }
 
 /// What a call of `maintain` turns out to do.
@@ -420,7 +401,6 @@ impl Counts {
             "first creation",
             "opening",
             "flushing",
-            "grouping",
             "registering",
             "forgetting",
             "merging",

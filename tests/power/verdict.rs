@@ -18,7 +18,7 @@ pub(crate) struct Found {
     pub(crate) moved_aside: u64,
     /// Openings that left out sequences.
     pub(crate) left_out: u64,
-    /// Records that sled had dropped and that were put back from what is left of them in its files.
+    /// Records that sled had dropped, visible ones or not, and that were put back from what is left of them in its files.
     pub(crate) put_back: u64,
 }
 

@@ -4,9 +4,9 @@
 //! compresses. So blocks grow in two steps, each kind in a place of its own, so that sled, which writes a
 //! leaf of its tree anew after every ten changes, writes little:
 //!
-//! 1. [`GROUP_BLOCKS`] blocks of flushes, or as many as are half a merged one, become one *grouped* block, within the
-//!    flush that comes next. It is durable before its parts are removed, so that a cut leaves both at most, and opening
-//!    prefers the larger;
+//! 1. [`GROUP_BLOCKS`] blocks of flushes, or as many as are half a merged one, become one *grouped* block, in upkeep, or,
+//!    where that does not come in time, within a flush. It is durable before its parts are removed, so that a cut leaves
+//!    both at most, and opening prefers the larger;
 //! 2. grouped blocks of [`TARGET_RAW_BYTES`] together become one *merged* block, in upkeep, in one
 //!    transaction of sled.
 
@@ -71,6 +71,9 @@ pub fn group(index: &Index) -> Vec<Entry> {
         })
         .collect()
 }
+
+/// Blocks of flushes at which the next flush does not wait for upkeep to group them.
+pub const LATE_GROUP_BLOCKS: usize = GROUP_BLOCKS + 8;
 
 /// What to merge, and where to look the next time.
 #[derive(Debug, PartialEq, Eq)]

@@ -125,5 +125,5 @@ pub fn decide(index: &Index, circumstances: &Circumstances, limit: usize) -> Ver
 const BLOCK_OVERHEAD_BYTES: u64 = 64;
 /// sled's file, in tenths of what the blocks in it cost: measured, see `tests/bench queue`.
 const DISK_PER_COST_TENTHS: u64 = 34;
-/// What an empty queue takes: the segment being written, free ones, the mark.
-const DISK_FIXED_BYTES: u64 = 3 * 1024 * 1024;
+/// What an empty queue takes: the journal, the segment being written, free ones, the mark.
+const DISK_FIXED_BYTES: u64 = 3 * 1024 * 1024 + 320 * 1024;

@@ -31,6 +31,7 @@ impl Queue {
             }
             self.note_damage(now_us)?;
         }
+        self.group_recent(&mut done)?;
         self.merge(&mut done)?;
         self.trim(now_us, uptime_us, is_due, &mut done)?;
         if is_due {
@@ -39,6 +40,23 @@ impl Queue {
             let _ = self.losses.save();
         }
         Ok(done)
+    }
+
+    /// Whether upkeep has blocks of flushes to group, which is best done at once: the journal has little room behind
+    /// them.
+    pub fn is_group_due(&self) -> bool {
+        self.recent_blocks >= merge::GROUP_BLOCKS
+    }
+
+    fn group_recent(&mut self, done: &mut Maintained) -> Result<(), FlushError> {
+        if self.recent_blocks < 2 {
+            return Ok(());
+        }
+        let mut change = Change::default();
+        match self.group(&mut change)? {
+            Some((old, new)) => self.replace(&old, new, &change, "group written", done),
+            None => Ok(()),
+        }
     }
 
     fn merge(&mut self, done: &mut Maintained) -> Result<(), FlushError> {
@@ -77,24 +95,36 @@ impl Queue {
             is_atomic: true,
             ..Change::default()
         };
+        self.replace(&run, entry, &change, "merge written", done)
+    }
+
+    /// Carries a change out that puts one block in the place of others.
+    fn replace(
+        &mut self,
+        old: &[Entry],
+        new: Entry,
+        change: &Change,
+        step: &'static str,
+        done: &mut Maintained,
+    ) -> Result<(), FlushError> {
         self.shared.view().is_changing = true;
-        let written = self.write(&change);
-        self.step("merge written");
+        let written = self.write(change);
+        self.step(step);
         {
             let mut view = self.shared.view();
             view.is_changing = false;
             if written.is_ok() {
-                for old in &run {
+                for old in old {
                     view.index.remove(old.first);
                 }
-                view.index.insert(entry);
+                view.index.insert(new);
             }
         }
         self.shared.grown.notify_all();
         written?;
-        let recent = run.iter().filter(|old| old.place == Place::Recent).count();
+        let recent = old.iter().filter(|old| old.place == Place::Recent).count();
         self.recent_blocks -= recent.min(self.recent_blocks);
-        done.merged_blocks += run.len() as u64;
+        done.merged_blocks += old.len() as u64;
         Ok(())
     }
 

@@ -44,7 +44,7 @@ use super::super::merge;
 /// Name of the file in the database's folder.
 const NAME: &str = "journal";
 const PAGE_BYTES: usize = 4096;
-/// For the blocks that are grouped at a time and those that come until they are.
+/// For the blocks that are grouped at a time and those that come until they are, in a flush at the latest.
 const PAGES: usize = merge::GROUP_BLOCKS + 16;
 
 /// Bytes that a frame has behind its block, at most.
