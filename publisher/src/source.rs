@@ -22,7 +22,7 @@ use shared::wire::client::{Batch, Client, ClientError};
 use shared::wire::{PublisherReport, Refusal, Start};
 
 /// Bound on the telegrams' bytes in one batch.
-pub const BATCH_BYTES: u32 = 128 * 1024;
+pub const BATCH_BYTES: u32 = 96 * 1024;
 /// Longest wait of a read for a first record. A command ends it.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 

@@ -362,6 +362,28 @@ pub const fn most_bytes_of_one(telegram_length: usize) -> usize {
 /// # Errors
 /// Where the bytes do not begin with a whole block.
 pub fn decode(bytes: &[u8]) -> Result<(Header, Vec<Record>), BlockError> {
+    BlockDecoder::default().decode(bytes)
+}
+
+/// Decodes blocks; keeps the decompressor and its memory between them, some 300 KB.
+#[derive(Default)]
+pub struct BlockDecoder {
+    /// For blocks of this reference.
+    decompressor: Option<(u8, Decompressor<'static>)>,
+    raw: Vec<u8>,
+}
+
+impl BlockDecoder {
+    /// As [`decode`].
+    ///
+    /// # Errors
+    /// As [`decode`].
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<(Header, Vec<Record>), BlockError> {
+        decode_with(self, bytes)
+    }
+}
+
+fn decode_with(decoder: &mut BlockDecoder, bytes: &[u8]) -> Result<(Header, Vec<Record>), BlockError> {
     let header = verify(bytes)?;
     let wrong = |detail: String| BlockError::Contents {
         first_sequence: header.first_sequence,
@@ -373,11 +395,23 @@ pub fn decode(bytes: &[u8]) -> Result<(Header, Vec<Record>), BlockError> {
             header.reference
         ))
     })?;
-    let mut decompressor =
-        Decompressor::with_dictionary(reference).map_err(|error| wrong(error.to_string()))?;
+    let known = decoder
+        .decompressor
+        .take()
+        .filter(|(number, _)| *number == header.reference);
+    let (_, decompressor) = match known {
+        Some(known) => decoder.decompressor.insert(known),
+        None => {
+            let new = Decompressor::with_dictionary(reference).map_err(|error| wrong(error.to_string()))?;
+            decoder.decompressor.insert((header.reference, new))
+        }
+    };
     let body = bytes.get(HEADER_BYTES..header.block_bytes()).unwrap_or_default();
-    let raw = decompressor
-        .decompress(body, header.raw_length as usize)
+    let raw = &mut decoder.raw;
+    raw.clear();
+    raw.reserve(header.raw_length as usize);
+    decompressor
+        .decompress_to_buffer(body, raw)
         .map_err(|error| wrong(format!("it does not decompress: {error}")))?;
     if raw.len() != header.raw_length as usize {
         return Err(wrong(format!(
@@ -386,7 +420,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Header, Vec<Record>), BlockError> {
             header.raw_length
         )));
     }
-    let records = decode_body(&raw, &header).ok_or_else(|| wrong("its lengths do not add up".to_owned()))?;
+    let records = decode_body(raw, &header).ok_or_else(|| wrong("its lengths do not add up".to_owned()))?;
     Ok((header, records))
 }
 

@@ -11,7 +11,7 @@ use shared::record::{INTERVAL_SILENCE_MS, Record};
 use thiserror::Error;
 
 use super::bell::Bells;
-use super::block;
+use super::block::BlockDecoder;
 use super::index::{Entry, Index};
 use super::store::{Store, StoreError, StoreErrorKind};
 
@@ -108,10 +108,17 @@ pub enum ReadError {
 }
 
 /// A view of the queue for one reader. Clones are independent; each remembers the block it read last.
-#[derive(Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
     last_block: Option<(Entry, Arc<[Record]>)>,
+    /// While there is something to read.
+    decoder: Option<BlockDecoder>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Reader").finish_non_exhaustive()
+    }
 }
 
 impl Clone for Reader {
@@ -119,6 +126,7 @@ impl Clone for Reader {
         Self {
             shared: Arc::clone(&self.shared),
             last_block: None,
+            decoder: None,
         }
     }
 }
@@ -128,6 +136,7 @@ impl Reader {
         Self {
             shared,
             last_block: None,
+            decoder: None,
         }
     }
 
@@ -203,6 +212,9 @@ impl Reader {
                 records.push(record.clone());
             }
             next = entry.last + 1;
+        }
+        if records.is_empty() {
+            self.decoder = None;
         }
         Ok(Batch { records, head })
     }
@@ -285,7 +297,7 @@ impl Reader {
                 .read(entry.place, entry.first)
         };
         let damage = match read {
-            Ok(Some(bytes)) => match block::decode(&bytes) {
+            Ok(Some(bytes)) => match self.decoder.get_or_insert_default().decode(&bytes) {
                 Ok((header, records)) if Entry::new(&header, entry.place) == entry => {
                     let records: Arc<[Record]> = records.into();
                     self.last_block = Some((entry, Arc::clone(&records)));
