@@ -184,17 +184,17 @@ impl Installation {
         self.wait_until(deadline, |status| status.head >= head)
     }
 
-    /// As [`Self::wait_for_cursor`], asking so seldom that it costs capture next to nothing: a publisher that has
-    /// caught up takes its time.
+    /// As [`Self::wait_for_cursor`], where a publisher that has caught up takes its time.
     pub fn wait_for_cursor_unhurried(&self, cursor: u64, deadline: Duration) -> Instant {
         self.look_until(deadline, LOOK_SELDOM, |status| {
             status.consumers.iter().any(|consumer| consumer.cursor >= cursor)
         })
     }
 
-    /// Waits until the publisher has committed up to this.
+    /// Waits until the publisher has committed up to this. Asks seldom enough that answering costs capture a hundredth
+    /// of a processor.
     pub fn wait_for_cursor(&self, cursor: u64, deadline: Duration) -> Instant {
-        self.wait_until(deadline, |status| {
+        self.look_until(deadline, LOOK_BESIDE_WORK, |status| {
             status.consumers.iter().any(|consumer| consumer.cursor >= cursor)
         })
     }
@@ -206,4 +206,6 @@ pub fn programs() -> &'static Programs {
 }
 
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// Between two looks beside what is measured.
+const LOOK_BESIDE_WORK: Duration = Duration::from_millis(10);
 const LOOK_SELDOM: Duration = Duration::from_secs(1);
