@@ -343,14 +343,16 @@ impl Store {
     /// # Errors
     /// As [`Self::write`].
     pub fn make_durable(&self) -> Result<(), StoreError> {
-        guarded("writing to", &self.path, || self.flush("writing to"))
+        guarded("writing to", &self.path, || {
+            with_late_threads(|| self.flush("writing to"))
+        })
     }
 
     fn apply(&self, change: &Change, syncs: bool) -> Result<(), StoreError> {
         let plan = self.plan(change, syncs);
         guarded("writing to", &self.path, || {
             if plan.needs_sled {
-                // sled starts its threads where it first writes.
+                // sled starts its threads where it first writes, which may also be where it is closed.
                 with_late_threads(|| self.apply_to_sled(change, &plan, syncs))?;
             }
             let Some(journal) = self.journal.as_ref().filter(|_| syncs) else {
@@ -609,7 +611,7 @@ impl Store {
     /// Closes the database.
     pub fn close(self) {
         // Its destructors write and sync, and unwrap the results.
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(self)));
+        let _ = catch_unwind(AssertUnwindSafe(move || with_late_threads(move || drop(self))));
     }
 
     fn sync(&self, action: &'static str) -> Result<(), StoreError> {
