@@ -743,6 +743,14 @@ fn from_sled(action: &'static str, path: &Path, error: &sled::Error) -> StoreErr
     }
 }
 
+/// Whether the disk, or a quota, has no room.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 fn from_io(action: &'static str, path: &Path, error: &io::Error) -> StoreError {
     let detail = match error.to_string() {
         // sled keeps no more of the system's error than its kind and this.
@@ -750,7 +758,7 @@ fn from_io(action: &'static str, path: &Path, error: &io::Error) -> StoreError {
         detail => detail,
     };
     let kind = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
+        _ if is_full(error) => StoreErrorKind::Full,
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
             StoreErrorKind::Damaged
         }

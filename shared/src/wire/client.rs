@@ -578,7 +578,7 @@ impl Client {
 }
 
 const READING: &str = "reading records";
-const RESTING: &str = "nothing was asked";
+const RESTING: &str = "waiting for more telegrams";
 
 /// How long capture may take for its hello, which waits for nothing there.
 pub const GREETING: Duration = Duration::from_secs(5);

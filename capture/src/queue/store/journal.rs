@@ -134,12 +134,7 @@ impl Journal {
                 layout::sync_folder(folder)?;
                 Ok(Some(journal))
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-                ) =>
-            {
+            Err(error) if super::is_full(&error) => {
                 if path.exists() {
                     fs::remove_file(&path)?;
                     layout::sync_folder(folder)?;
