@@ -56,6 +56,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use shared::record::{INTERVAL_SILENCE_MS, Record};
 use shared::wire::Imported;
 
@@ -251,7 +252,7 @@ impl Queue {
                 sequence,
                 captured_at_us,
                 silence_ms,
-                telegram: telegram.to_vec(),
+                telegram: Bytes::copy_from_slice(telegram),
             },
             is_live,
         );

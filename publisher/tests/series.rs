@@ -171,7 +171,7 @@ impl Publisher {
             sequence: self.sequence,
             captured_at_us: 1_700_000_000_000_000 + self.sequence as i64 * 987_654,
             silence_ms: 987,
-            telegram: telegram.to_vec(),
+            telegram: telegram.to_vec().into(),
         };
         assert_eq!(
             payload(&mut self.aggregator, &record),

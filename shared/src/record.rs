@@ -4,6 +4,7 @@
 //! meter's time, the readings, the interval it belongs to) is computed by whoever reads it, so that
 //! a mistake in that computation can be mended later and the telegrams replayed.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// One telegram with the circumstances of its arrival.
@@ -19,9 +20,9 @@ pub struct Record {
     /// jump. 0 for the first record of a queue. Across a reboot, where no clock tells, it is more
     /// than [`INTERVAL_SILENCE_MS`].
     pub silence_ms: u64,
-    /// The telegram byte for byte: from `/` to the line end after the CRC, or a whole encrypted frame.
-    #[serde(with = "serde_bytes")]
-    pub telegram: Vec<u8>,
+    /// The telegram byte for byte: from `/` to the line end after the CRC, or a whole encrypted frame. Those that
+    /// were read together may lie in one stretch of memory, which is kept as long as any of them.
+    pub telegram: Bytes,
 }
 
 /// A silence longer than this closes an interval: 30 s, three periods of the slowest meters.

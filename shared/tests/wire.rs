@@ -161,7 +161,7 @@ fn every_reply_is_frozen() {
         sequence: 7,
         captured_at_us: 3,
         silence_ms: 30_001,
-        telegram: b"/X\r\n\r\n!\r\n".to_vec(),
+        telegram: b"/X\r\n\r\n!\r\n".to_vec().into(),
     };
     let refused = |refusal, number: &str| {
         (
@@ -428,7 +428,7 @@ fn record() -> impl Strategy<Value = Record> {
             sequence,
             captured_at_us,
             silence_ms,
-            telegram,
+            telegram: telegram.into(),
         },
     )
 }

@@ -291,7 +291,7 @@ fn aggregated(telegrams: &[Telegram]) -> (Vec<Value>, Vec<Value>) {
             sequence,
             captured_at_us: telegram.truth.at * 1_000_000,
             silence_ms: 1_000,
-            telegram: telegram.bytes.clone(),
+            telegram: telegram.bytes.clone().into(),
         };
         assert_eq!(aggregator.take(&record, &mut outputs), Taken::Read);
     }

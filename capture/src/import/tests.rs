@@ -262,7 +262,7 @@ fn an_export_comes_in_again_with_its_times_silences_and_bytes() {
         .map(|record| Imported {
             captured_at_us: record.captured_at_us,
             silence_ms: record.silence_ms,
-            telegram: record.telegram,
+            telegram: record.telegram.into(),
         })
         .collect();
     assert_eq!(back, all);

@@ -45,6 +45,7 @@
 //! A varint has seven bits a byte, lowest first, the eighth bit set where more follow. Zigzag maps
 //! 0, -1, 1, -2 to 0, 1, 2, 3.
 
+use bytes::{Bytes, BytesMut};
 use shared::record::Record;
 use thiserror::Error;
 use zstd::bulk::{Compressor, Decompressor};
@@ -365,12 +366,36 @@ pub fn decode(bytes: &[u8]) -> Result<(Header, Vec<Record>), BlockError> {
     BlockDecoder::default().decode(bytes)
 }
 
-/// Decodes blocks; keeps the decompressor and its memory between them, some 300 KB.
+/// Decodes blocks; keeps the decompressor and its memory between them, some 300 KB. The records of a block share
+/// one stretch of memory.
 #[derive(Default)]
 pub struct BlockDecoder {
     /// For blocks of this reference.
     decompressor: Option<(u8, Decompressor<'static>)>,
-    raw: Vec<u8>,
+    bodies: Bodies,
+}
+
+/// What the last blocks were decompressed to: memory that is used again once their records are gone. While a block is
+/// decoded for a batch, that batch may have records of two others.
+#[derive(Default)]
+struct Bodies([Bytes; 3]);
+
+impl Bodies {
+    /// Memory that nobody has any more; none where all are in use.
+    fn vacant(&mut self) -> BytesMut {
+        let vacant = self.0.iter_mut().find(|body| body.is_unique());
+        vacant.map_or_else(BytesMut::new, |body| std::mem::take(body).into())
+    }
+
+    /// Keeps a body, in place of another where there are three.
+    fn keep(&mut self, body: Bytes) {
+        let [first, second, third] = &mut self.0;
+        let place = [second, third]
+            .into_iter()
+            .find(|place| place.is_empty())
+            .unwrap_or(first);
+        *place = body;
+    }
 }
 
 impl BlockDecoder {
@@ -407,20 +432,17 @@ fn decode_with(decoder: &mut BlockDecoder, bytes: &[u8]) -> Result<(Header, Vec<
         }
     };
     let body = bytes.get(HEADER_BYTES..header.block_bytes()).unwrap_or_default();
-    let raw = &mut decoder.raw;
-    raw.clear();
-    raw.reserve(header.raw_length as usize);
-    decompressor
-        .decompress_to_buffer(body, raw)
+    let mut raw = decoder.bodies.vacant();
+    raw.resize(header.raw_length as usize, 0);
+    let length = decompressor
+        .decompress_to_buffer(body, &mut raw[..])
         .map_err(|error| wrong(format!("it does not decompress: {error}")))?;
-    if raw.len() != header.raw_length as usize {
-        return Err(wrong(format!(
-            "{} bytes instead of {}",
-            raw.len(),
-            header.raw_length
-        )));
+    if length != raw.len() {
+        return Err(wrong(format!("{length} bytes instead of {}", raw.len())));
     }
-    let records = decode_body(raw, &header).ok_or_else(|| wrong("its lengths do not add up".to_owned()))?;
+    let raw = raw.freeze();
+    let records = decode_body(&raw, &header).ok_or_else(|| wrong("its lengths do not add up".to_owned()))?;
+    decoder.bodies.keep(raw);
     Ok((header, records))
 }
 
@@ -440,13 +462,13 @@ fn encode_body(records: &[Record], first_captured_us: i64) -> Vec<u8> {
     raw
 }
 
-fn decode_body(raw: &[u8], header: &Header) -> Option<Vec<Record>> {
+fn decode_body(raw: &Bytes, header: &Header) -> Option<Vec<Record>> {
     let count = usize::from(header.count);
     // Each record has at least three bytes in the table: a lying count cannot make this allocate.
     if raw.len() < count * 3 {
         return None;
     }
-    let mut rest = raw;
+    let mut rest = &raw[..];
     let mut captured = header.first_captured_us;
     let mut heads = Vec::with_capacity(count);
     for _ in 0..count {
@@ -457,8 +479,9 @@ fn decode_body(raw: &[u8], header: &Header) -> Option<Vec<Record>> {
     }
     let mut records = Vec::with_capacity(count);
     for (offset, (captured_at_us, silence_ms, length)) in (0u64..).zip(heads) {
-        let telegram = rest.get(..length)?.to_vec();
-        rest = rest.get(length..)?;
+        let (telegram, behind) = rest.split_at_checked(length)?;
+        let telegram = raw.slice_ref(telegram);
+        rest = behind;
         records.push(Record {
             sequence: header.first_sequence + offset,
             captured_at_us,

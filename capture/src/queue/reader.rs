@@ -289,6 +289,8 @@ impl Reader {
                 return Ok(Some(Arc::clone(records)));
             }
         }
+        // Before another is decoded, so that its memory can be used for it.
+        self.last_block = None;
         let read = {
             let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
             store

@@ -53,7 +53,7 @@ impl Bench {
             if records.is_empty() {
                 return telegrams;
             }
-            telegrams.extend(records.into_iter().map(|record| record.telegram));
+            telegrams.extend(records.into_iter().map(|record| record.telegram.to_vec()));
         }
     }
 }

@@ -79,7 +79,7 @@ fn a_large_group_of_any_telegrams_comes_back_byte_for_byte() {
     let (queue, _) = Queue::open(&options(folder.path())).unwrap();
     let read: Vec<Vec<u8>> = read_all(&mut queue.reader())
         .into_iter()
-        .map(|record| record.telegram)
+        .map(|record| record.telegram.to_vec())
         .collect();
     assert_eq!(read.len(), telegrams.len());
     assert!(read == telegrams, "a telegram came back otherwise");

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use capture::queue::block::{self, BlockError, BlockWriter, HEADER_BYTES};
+use capture::queue::block::{self, BlockDecoder, BlockError, BlockWriter, HEADER_BYTES};
 use capture::queue::mark::{Mark, MarkFile};
 use capture::queue::{Queue, reference};
 use proptest::prelude::*;
@@ -24,15 +24,46 @@ fn two_records() -> Vec<Record> {
             sequence: 258,
             captured_at_us: 1_764_000_000_000_001,
             silence_ms: 0,
-            telegram: telegram(1),
+            telegram: telegram(1).into(),
         },
         Record {
             sequence: 259,
             captured_at_us: 1_763_999_999_000_001,
             silence_ms: 300,
-            telegram: b"/odd\x00\xff".to_vec(),
+            telegram: b"/odd\x00\xff".to_vec().into(),
         },
     ]
+}
+
+#[test]
+fn records_stay_as_they_are_while_other_blocks_are_decoded() {
+    let mut writer = BlockWriter::new(3).unwrap();
+    let mut decoder = BlockDecoder::default();
+    let mut decode = |sequence: u64| {
+        let telegram = format!("/{sequence}").repeat(100);
+        let records = [Record {
+            sequence,
+            captured_at_us: 0,
+            silence_ms: 0,
+            telegram: telegram.into(),
+        }];
+        let bytes = writer.encode(&records, 0, 1).unwrap();
+        let decoded = decoder.decode(&bytes).unwrap().1;
+        assert_eq!(decoded, records);
+        decoded
+    };
+    let mut held = Vec::new();
+    for sequence in 100..130 {
+        let records = decode(sequence);
+        // The memory of the others is used again.
+        if sequence % 3 != 0 {
+            held.push((sequence, records));
+        }
+    }
+    for (sequence, records) in &held {
+        let telegram = format!("/{sequence}").repeat(100);
+        assert_eq!(records[0].telegram, telegram.as_bytes());
+    }
 }
 
 #[test]
@@ -169,7 +200,7 @@ proptest! {
         contents in prop::collection::vec((any::<i64>(), any::<u64>(), prop::collection::vec(any::<u8>(), 0..300)), 1..40),
     ) {
         let records: Vec<Record> = (first..).zip(contents).map(|(sequence, (captured_at_us, silence_ms, telegram))| {
-            Record { sequence, captured_at_us, silence_ms, telegram }
+            Record { sequence, captured_at_us, silence_ms, telegram: telegram.into() }
         }).collect();
         let bytes = BlockWriter::new(3).unwrap().encode(&records, 5, 6).unwrap();
         let (header, decoded) = block::decode(&bytes).unwrap();

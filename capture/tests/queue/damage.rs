@@ -165,7 +165,10 @@ fn bringing_back_what_is_whole_begins_again_where_it_was_cut_off() {
     let records = read_all(&mut queue.reader());
     assert_eq!(records.len(), 501);
     for (number, record) in (1..).zip(records) {
-        assert_eq!((record.sequence, record.telegram), (number, telegram(number)));
+        assert_eq!(
+            (record.sequence, record.telegram),
+            (number, telegram(number).into())
+        );
     }
 }
 

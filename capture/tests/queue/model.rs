@@ -264,7 +264,7 @@ fn append(model: &mut Model, silence_ms: u64, give: impl FnOnce(&Model, &[u8]) -
         sequence,
         captured_at_us,
         silence_ms,
-        telegram,
+        telegram: telegram.into(),
     });
     model.next = sequence + 1;
 }

@@ -45,7 +45,7 @@ fn record(sequence: u64, telegram: Vec<u8>, silence_ms: u64) -> Record {
         sequence,
         captured_at_us,
         silence_ms,
-        telegram,
+        telegram: telegram.into(),
     }
 }
 
@@ -255,7 +255,7 @@ fn captures_clock_may_stand_anywhere() {
             sequence,
             captured_at_us,
             silence_ms: 1,
-            telegram: b"/X\r\n!\r\n".to_vec(),
+            telegram: b"/X\r\n!\r\n".to_vec().into(),
         };
         assert_eq!(aggregator.take(&record, &mut outputs), Taken::Read);
     }

@@ -321,7 +321,7 @@ impl Live {
             sequence,
             captured_at_us: planned.captured_at_us,
             silence_ms: before.map_or(0, |before| planned.arrives_ms - before.arrives_ms),
-            telegram: planned.bytes.clone(),
+            telegram: planned.bytes.clone().into(),
         }
     }
 

@@ -238,7 +238,7 @@ impl Capture {
             sequence,
             captured_at_us: at * 1_000_000,
             silence_ms: if sequence == 1 { 0 } else { self.silence_ms },
-            telegram,
+            telegram: telegram.into(),
         });
         self.silence_ms = 0;
     }
@@ -1045,7 +1045,7 @@ fn of_a_former_queue_only_what_waits_for_a_key_is_given_up_and_counted() {
     for _ in 0..10 {
         simulation.capture.produce(&mut simulation.random);
     }
-    simulation.capture.records[5].telegram = vec![0xDB, 0x08, 1, 2];
+    simulation.capture.records[5].telegram = vec![0xDB, 0x08, 1, 2].into();
     simulation.capture.durable = 10;
     simulation.open_session();
     let records = simulation.capture.records.clone();
@@ -1111,7 +1111,7 @@ fn each_run_of_telegrams_that_do_not_open_is_told_once() {
         simulation.capture.produce(&mut simulation.random);
     }
     for at in [2, 3, 4, 7, 8] {
-        simulation.capture.records[at].telegram = vec![0xDB, 0x08, 1, 2];
+        simulation.capture.records[at].telegram = vec![0xDB, 0x08, 1, 2].into();
     }
     simulation.open_session();
     let records = simulation.capture.records.clone();

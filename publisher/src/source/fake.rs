@@ -86,7 +86,7 @@ impl FakeCapture {
             sequence,
             captured_at_us: 1_700_000_000_000_000 + sequence as i64 * 1_000_000,
             silence_ms: 1_000,
-            telegram: telegram.to_vec(),
+            telegram: telegram.to_vec().into(),
         });
     }
 

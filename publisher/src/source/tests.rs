@@ -57,7 +57,10 @@ fn a_session_begins_with_the_record_at_the_cursor_and_the_silence() {
     let opened = Bench::start(&capture).opened();
     assert_eq!((opened.cursor, opened.head, opened.silence_ms), (2, 3, 700));
     assert_eq!(opened.queue, "abcdefgh");
-    assert_eq!(opened.before.map(|record| record.telegram), Some(b"two".to_vec()));
+    assert_eq!(
+        opened.before.map(|record| record.telegram),
+        Some(b"two"[..].into())
+    );
 }
 
 #[test]
@@ -253,6 +256,6 @@ fn the_newest_record_is_read_on_request_without_moving_on() {
     let SourceEvent::Head(record) = bench.next() else {
         panic!("the newest record")
     };
-    assert_eq!(record.telegram, b"six");
+    assert_eq!(record.telegram, &b"six"[..]);
     assert_eq!(capture.held.lock().unwrap().commits, Vec::<u64>::new());
 }

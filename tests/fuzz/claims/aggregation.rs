@@ -33,7 +33,7 @@ pub(crate) fn hold_for(bytes: &[u8]) {
             sequence,
             captured_at_us: i64::from_le_bytes(*clock),
             silence_ms: u64::from(u16::from_le_bytes(*silence)),
-            telegram: telegram.to_vec(),
+            telegram: telegram.to_vec().into(),
         };
         match aggregator.take(&record, &mut outputs) {
             Taken::Read => taken.push(sequence),

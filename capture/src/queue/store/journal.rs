@@ -390,7 +390,7 @@ mod tests {
                 sequence,
                 captured_at_us: 0,
                 silence_ms: 1000,
-                telegram: format!("/a telegram {sequence}").into_bytes(),
+                telegram: format!("/a telegram {sequence}").into(),
             })
             .collect();
         block::encode_plain(&records, 0, generation).unwrap()

@@ -234,7 +234,7 @@ fn record((telegram, sequence): (Vec<u8>, u64)) -> Record {
         sequence,
         captured_at_us: 1_795_000_000_000_000 + i64::try_from(sequence).unwrap_or_default() * 1_000_000,
         silence_ms: 1_000,
-        telegram,
+        telegram: telegram.into(),
     }
 }
 

@@ -114,7 +114,7 @@ fn payloads(interval_seconds: u32) -> Vec<Bytes> {
             sequence,
             captured_at_us: START_US + sequence as i64 * 1_000_000,
             silence_ms: 1_000,
-            telegram: telegrams.at(sequence - 1).to_vec(),
+            telegram: telegrams.at(sequence - 1).to_vec().into(),
         };
         let _ = aggregator.take(&record, &mut outputs);
         payloads.extend(outputs.drain(..).filter_map(|output| match output {
