@@ -149,7 +149,10 @@ impl Session {
             };
             let reply = self.answer(request, stream)?;
             self.reply(stream, &reply, &mut buffer)?;
-            buffer.shrink_to(KEPT_BYTES);
+            // Not while one batch of records follows another: making it grow again takes as long as reading them.
+            if !matches!(reply, Reply::Records { .. }) {
+                buffer.shrink_to(KEPT_BYTES);
+            }
         }
     }
 
@@ -295,7 +298,7 @@ impl Session {
     }
 }
 
-/// What a session's buffer may keep between requests, in bytes.
+/// What a session's buffer may keep when all has been read, in bytes.
 const KEPT_BYTES: usize = 64 * 1024;
 
 fn refused_read(error: &ReadError) -> Reply {

@@ -174,7 +174,8 @@ pub struct Client {
     timeout: Duration,
     queue: String,
     version: String,
-    buffer: Vec<u8>,
+    request: Vec<u8>,
+    reply: Vec<u8>,
     asked: Asked,
     is_over: bool,
 }
@@ -206,11 +207,12 @@ impl Client {
             timeout: greeting,
             queue: String::new(),
             version: String::new(),
-            buffer: Vec::new(),
+            request: Vec::new(),
+            reply: Vec::new(),
             asked: Asked::Nothing,
             is_over: false,
         };
-        client.buffer.extend_from_slice(&codec::hello(PROTOCOL_VERSION));
+        client.request.extend_from_slice(&codec::hello(PROTOCOL_VERSION));
         let greeted = client.exchange("greeting it", Duration::ZERO);
         match greeted.map_err(|error| silent(path, error))? {
             Reply::Welcome { queue, version } => {
@@ -288,7 +290,7 @@ impl Client {
         })?;
         self.begin(READING)?;
         let limit = self.timeout + wait;
-        let written = Deadline::new(&self.stream, limit).write_all(&self.buffer);
+        let written = Deadline::new(&self.stream, limit).write_all(&self.request);
         written.map_err(|source| self.broken(READING, source))?;
         self.asked = Asked::Until(Instant::now() + limit);
         self.is_over = false;
@@ -486,25 +488,22 @@ impl Client {
         }
     }
 
-    /// Puts a request into the buffer.
+    /// Makes a request ready to be sent.
     fn encode<M: Serialize>(&mut self, request: &M) -> Result<(), ClientError> {
-        let mut frame = std::mem::take(&mut self.buffer);
-        let encoded = codec::encode(request, &mut frame);
-        self.buffer = frame;
         // Nothing was sent: the session is as it was.
-        encoded.map_err(|error| ClientError::Refused {
+        codec::encode(request, &mut self.request).map_err(|error| ClientError::Refused {
             refusal: Refusal::Invalid,
             message: error.to_string(),
         })
     }
 
-    /// Sends the buffer and reads one reply, all within the client's time and `wait`.
+    /// Sends the request and reads one reply, all within the client's time and `wait`.
     fn exchange(&mut self, action: &'static str, wait: Duration) -> Result<Reply, ClientError> {
         self.begin(action)?;
         let limit = self.timeout + wait;
         let started = Instant::now();
         // A refused hello may arrive although writing failed, so reading is tried all the same.
-        let written = Deadline::new(&self.stream, limit).write_all(&self.buffer);
+        let written = Deadline::new(&self.stream, limit).write_all(&self.request);
         // What was asked before is answered before.
         if let Asked::Until(_) = self.asked {
             self.asked = Asked::Answered(self.read_reply(READING, limit, None)?);
@@ -531,7 +530,7 @@ impl Client {
         limit: Duration,
         not_written: Option<std::io::Error>,
     ) -> Result<Reply, ClientError> {
-        match codec::read_frame(&mut Deadline::new(&self.stream, limit), &mut self.buffer) {
+        match codec::read_frame(&mut Deadline::new(&self.stream, limit), &mut self.reply) {
             Ok(true) => {}
             Ok(false) => {
                 let source = not_written.unwrap_or_else(|| {
@@ -541,7 +540,7 @@ impl Client {
             }
             Err(error) => return Err(self.codec_error(error, action)),
         }
-        let reply = codec::decode(&self.buffer).map_err(|error| self.codec_error(error, action))?;
+        let reply = codec::decode(&self.reply).map_err(|error| self.codec_error(error, action))?;
         self.is_over = false;
         Ok(reply)
     }

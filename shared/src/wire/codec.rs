@@ -22,6 +22,9 @@ pub const HELLO_BYTES: usize = 12;
 /// Bytes of a frame's length.
 pub const LENGTH_BYTES: usize = 4;
 
+/// How far memory grows ahead of the bytes that come.
+const GROWTH_BYTES: usize = 64 * 1024;
+
 const MAGIC: [u8; 8] = *b"P1QUEUE\n";
 
 /// The configuration that is frozen: little endian, variable-length integers, and a bound on what a
@@ -133,7 +136,7 @@ pub fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, CodecError> {
         length: body.len(),
         reason,
     };
-    let (message, used) = bincode::serde::decode_from_slice(body, CONFIGURATION)
+    let (message, used) = bincode::serde::borrow_decode_from_slice(body, CONFIGURATION)
         .map_err(|error| undecodable(error.to_string()))?;
     if used == body.len() {
         Ok(message)
@@ -142,15 +145,14 @@ pub fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, CodecError> {
     }
 }
 
-/// Reads the next frame and leaves its body in `body`. `false` where the peer ended the session between
-/// two frames.
+/// Reads the next frame and leaves its body in `body`, over what was in it. `false` where the peer ended the
+/// session between two frames.
 ///
 /// # Errors
 ///
 /// Where the length is above the limit, the peer goes away within the frame, or reading fails. `body`
-/// never grows beyond what has come.
+/// never grows beyond what has come by more than 64 KiB.
 pub fn read_frame<R: Read>(stream: &mut R, body: &mut Vec<u8>) -> Result<bool, CodecError> {
-    body.clear();
     let mut length = [0; LENGTH_BYTES];
     match read_up_to(stream, &mut length)? {
         0 => return Ok(false),
@@ -169,12 +171,19 @@ pub fn read_frame<R: Read>(stream: &mut R, body: &mut Vec<u8>) -> Result<bool, C
             length: u64::from(length),
         });
     }
-    // `read_to_end` reserves as bytes come, so that an announced megabyte costs nothing until it is sent.
-    let have = stream.take(u64::from(length)).read_to_end(body)?;
-    if have < want {
-        Err(CodecError::CutShort { have, want })
-    } else {
-        Ok(true)
+    // What is there is read over: clearing memory for every frame takes as long as reading it.
+    body.truncate(want);
+    let mut have = 0;
+    loop {
+        have += read_up_to(stream, body.get_mut(have..).unwrap_or_default())?;
+        if have < body.len() {
+            return Err(CodecError::CutShort { have, want });
+        }
+        if have == want {
+            return Ok(true);
+        }
+        // An announced megabyte costs nothing until it is sent.
+        body.resize(want.min(have + GROWTH_BYTES), 0);
     }
 }
 
