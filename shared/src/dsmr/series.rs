@@ -97,11 +97,12 @@ impl Series {
         }
         let mut fields = Fields::default();
         let mut compared = 0;
+        let mut spans = self.spans.iter();
         while let Some(ahead) = first_difference(self.telegram.get(compared..)?, telegram.get(compared..)?) {
             let place = compared + ahead;
             // The first span that ends behind the difference has to begin before it.
-            let next = self.spans.partition_point(|span| span.range.end <= place);
-            let span = self.spans.get(next).filter(|span| span.range.contains(&place))?;
+            let next = spans.find(|span| span.range.end > place);
+            let span = next.filter(|span| span.range.contains(&place))?;
             self.readings
                 .read_field(span.field, telegram.get(span.range.clone())?)?;
             fields.insert(span.field);
