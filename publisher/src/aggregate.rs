@@ -105,6 +105,8 @@ pub struct Aggregator {
     /// Reads telegrams and writes their JSON objects, both from what is new since the one before.
     telegrams: dsmr::Series,
     objects: reading::series::Series,
+    /// What an array of readings is expected to need: as much as the last one, and a little more.
+    expected_bytes: usize,
 }
 
 /// An interval that can still grow.
@@ -141,6 +143,7 @@ impl Aggregator {
             before: Before::default(),
             telegrams: dsmr::Series::default(),
             objects: reading::series::Series::default(),
+            expected_bytes: 0,
         }
     }
 
@@ -272,7 +275,8 @@ impl Aggregator {
                     .part
                     .try_add(reading, sequence, self.settings.max_payload_bytes)
                 {
-                    let full = std::mem::replace(&mut open.part, Part::begin(reading, sequence));
+                    let next = Part::begin(reading, sequence, self.expected_bytes);
+                    let full = std::mem::replace(&mut open.part, next);
                     outputs.push(readings_of(full));
                 }
                 open.elapsed_ms = open.elapsed_ms.saturating_add(record.silence_ms);
@@ -284,7 +288,7 @@ impl Aggregator {
                 last_sequence: sequence,
                 elapsed_ms: 0,
                 ends_in_ms: 0,
-                part: Part::begin(reading, sequence),
+                part: Part::begin(reading, sequence, self.expected_bytes),
                 summary: Summary::default(),
                 last_telegram: Telegram::default(),
             }),
@@ -312,6 +316,7 @@ impl Aggregator {
     /// Closes the open interval, if there is one.
     fn close(&mut self, outputs: &mut Vec<Output>) {
         let Some(interval) = self.open.take() else { return };
+        self.expected_bytes = interval.part.len() + interval.part.len() / 32;
         outputs.push(readings_of(interval.part));
         if self.settings.has_summary && self.settings.interval_seconds > 0 {
             let (start, end) = (

@@ -13,9 +13,10 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// A part that begins with this reading, however large it is.
-    pub(crate) fn begin(reading: &[u8], sequence: u64) -> Self {
-        let mut bytes = Vec::with_capacity(reading.len() + 2);
+    /// A part that begins with this reading, however large it is. It is expected to have this many bytes at its end,
+    /// so that it need not be moved as it grows.
+    pub(crate) fn begin(reading: &[u8], sequence: u64, expected_bytes: usize) -> Self {
+        let mut bytes = Vec::with_capacity(expected_bytes.max(reading.len() + 2));
         bytes.push(b'[');
         bytes.extend_from_slice(reading);
         Self {
@@ -37,6 +38,11 @@ impl Part {
         true
     }
 
+    /// Bytes of the array, but for the bracket at its end.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The JSON array.
     pub(crate) fn into_payload(mut self) -> Vec<u8> {
         self.bytes.push(b']');
@@ -50,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_part_takes_readings_up_to_its_bound() {
-        let mut part = Part::begin(b"{1}", 7);
+        let mut part = Part::begin(b"{1}", 7, 0);
         assert!(part.try_add(b"{2}", 8, 9));
         assert!(!part.try_add(b"{3}", 9, 12));
         assert_eq!((part.first_sequence, part.last_sequence), (7, 8));
