@@ -4,8 +4,8 @@
 //!
 //! What always holds:
 //!
-//! * A batch of records is asked for only while delivery has room, and not before all but the one before it
-//!   have been taken in: memory is bounded by the window and two batches.
+//! * A batch of records is asked for only while delivery has room, and not before all but the two before it
+//!   have been taken in: memory is bounded by the window and three batches.
 //! * Live, and where nothing can be published before the open interval ends, records are read several at once:
 //!   the next read is held back until what closes the interval can be there, at most 20 s ([`pace`]). Until then
 //!   nothing is asked for, and commits and reports go at once.
@@ -19,10 +19,11 @@
 //! * A queue of another identity is another sequence: what the former one gave is delivered, and
 //!   nothing of it committed to the new one.
 
+mod ahead;
 mod pace;
 mod words;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ use crate::decrypt::{Decryption, Keys};
 use crate::delivery::{self, Action, Delivery, Event, Notice};
 use crate::mqtt::{Command, MqttEvent, Topics};
 use crate::source::{Opened, SourceCommand, SourceEvent};
+use ahead::Ahead;
 use pace::Pace;
 
 /// The longest wait before it is known that all that waited has been read.
@@ -52,6 +54,9 @@ const COMMIT_PAUSE: Duration = Duration::from_millis(20);
 /// Records taken in before what they gave is handed on: a tenth of a millisecond. In the simulation, which has few,
 /// so many fewer.
 const TAKEN_AT_ONCE: usize = if cfg!(test) { 2 } else { 16 };
+/// Batches that may still be taken in when another is asked for: with one, the publisher waits for capture for a quarter
+/// of a backlog, on two processors that have more to do.
+const READ_AHEAD: usize = 2;
 /// Reasons told since the last success; more are not told.
 const TOLD: usize = 16;
 
@@ -120,10 +125,8 @@ pub struct Flow {
     is_connecting: bool,
     /// Another publisher is this consumer, for all that is known.
     is_taken: bool,
-    /// Read and not taken in yet: at most the newest batch and the one before it.
-    records: VecDeque<Record>,
-    /// How many records the newest batch had.
-    batch: usize,
+    /// Read and not taken in yet.
+    ahead: Ahead,
     is_reading: bool,
     is_finishing: bool,
     waits_for_key: Option<(String, Duration)>,
@@ -243,8 +246,7 @@ impl Flow {
             connection: None,
             is_connecting: false,
             is_taken: false,
-            records: VecDeque::new(),
-            batch: 0,
+            ahead: Ahead::default(),
             is_reading: false,
             is_finishing: false,
             waits_for_key: None,
@@ -328,8 +330,7 @@ impl Flow {
                     queue.fetched = last.sequence;
                     self.pace.records(self.now, last.captured_at_us);
                 }
-                self.batch = records.len();
-                self.records.extend(records);
+                self.ahead.push(records);
                 if self.meter.is_live {
                     self.meter_is(true, orders);
                 }
@@ -422,7 +423,7 @@ impl Flow {
                     // Another publisher was this consumer meanwhile. What it has committed it has published,
                     // the open interval that is dropped here included.
                     Some(same) if same.identity == identity => {
-                        self.records.clear();
+                        self.ahead = Ahead::default();
                         self.waits_for_key = None;
                         self.deliver(Event::NewQueue, orders);
                     }
@@ -451,7 +452,7 @@ impl Flow {
     }
 
     /// The queue is another one. What the former gave is delivered, its open interval included and what was
-    /// read from it and had no room yet, at most two batches. What waits for a key would hold up the present
+    /// read from it and had no room yet, at most three batches. What waits for a key would hold up the present
     /// queue: it is given up.
     fn leave(&mut self, mut former: Queue, identity: &str, orders: &mut Vec<Order>) {
         tracing::warn!(
@@ -461,7 +462,7 @@ impl Flow {
         );
         let mut outputs = Vec::new();
         let mut given_up = 0;
-        for record in self.records.drain(..) {
+        for record in self.ahead.drain() {
             if let Taken::Waiting { .. } =
                 former.take(&record, &mut self.report, &mut self.told, &mut outputs)
             {
@@ -498,7 +499,7 @@ impl Flow {
 
     /// Capture has nothing newer, and says for how long.
     fn silence(&mut self, silence_ms: u64, orders: &mut Vec<Order>) {
-        if let Some(queue) = self.queue.as_mut().filter(|_| self.records.is_empty()) {
+        if let Some(queue) = self.queue.as_mut().filter(|_| self.ahead.is_empty()) {
             let mut outputs = Vec::new();
             queue.aggregator.silence(silence_ms, &mut outputs);
             self.deliver_all(outputs, orders);
@@ -614,7 +615,7 @@ impl Flow {
             .as_ref()
             .is_some_and(|(_, until)| *until > self.now.elapsed);
         self.queue.is_some()
-            && !self.records.is_empty()
+            && !self.ahead.is_empty()
             && !self.is_finishing
             && !waits_for_key
             && self.delivery.has_room()
@@ -627,18 +628,19 @@ impl Flow {
             if !self.can_take() {
                 return;
             }
-            let (Some(queue), Some(record)) = (&mut self.queue, self.records.pop_front()) else {
+            let (Some(queue), Some(record)) = (&mut self.queue, self.ahead.first()) else {
                 return;
             };
-            match queue.take(&record, &mut self.report, &mut self.told, &mut outputs) {
+            match queue.take(record, &mut self.report, &mut self.told, &mut outputs) {
                 Taken::Read => self.waits_for_key = None,
                 Taken::Skipped { .. } => {}
                 Taken::Waiting { why } => {
-                    self.wait_for_key(record.sequence, why.to_string());
-                    self.records.push_front(record);
+                    let sequence = record.sequence;
+                    self.wait_for_key(sequence, why.to_string());
                     return;
                 }
             }
+            self.ahead.pass();
             self.deliver_all(std::mem::take(&mut outputs), orders);
         }
     }
@@ -738,14 +740,14 @@ impl Flow {
         self.report.is_due = true;
     }
 
-    /// Asks for the next batch where there is room for it: while one is still taken in, where it is known that more
-    /// is waiting.
+    /// Asks for the next batch where there is room for it: while others are still taken in, where it is known that
+    /// more is waiting.
     fn ask(&mut self, orders: &mut Vec<Order>) {
         let (Some(session), Some(queue)) = (self.session, &self.queue) else {
             return;
         };
-        let most = if queue.fetched < queue.head { self.batch } else { 0 };
-        if self.is_reading || self.is_finishing || self.records.len() > most || !self.delivery.has_room() {
+        let most = if queue.fetched < queue.head { READ_AHEAD } else { 0 };
+        if self.is_reading || self.is_finishing || self.ahead.batches() > most || !self.delivery.has_room() {
             return;
         }
         let goes_along = self.is_report_due() && self.pace.is_half(self.now.elapsed);
@@ -769,7 +771,7 @@ impl Flow {
     fn held_back_until(&self) -> Option<Duration> {
         let queue = self.queue.as_ref().filter(|_| self.session.is_some())?;
         let is_live = self.meter.is_live && self.meter.is_online == Some(true);
-        let has_all = self.records.is_empty() && queue.fetched >= queue.head;
+        let has_all = self.ahead.is_empty() && queue.fetched >= queue.head;
         if self.is_reading || self.is_finishing || !is_live || !has_all || !self.delivery.has_room() {
             return None;
         }

@@ -7,7 +7,7 @@
 //!
 //! `LIVE_SEED` runs one seed alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::pace::PACE;
 use super::simulation::{Random, settings, telegram};
