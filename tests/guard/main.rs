@@ -9,12 +9,14 @@
 )]
 
 use std::fs;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use capture::queue::{Arrival, Queue, QueueOptions};
 use publisher::reading;
 use shared::dsmr;
-use shared::wire::Start;
+use shared::wire::codec;
+use shared::wire::{Reply, Start};
 use tests::household::{Dialect, Household, Settings};
 
 // The bounds, for a telegram of a DSMR 5 household with three phases, panels and gas.
@@ -22,6 +24,13 @@ use tests::household::{Dialect, Household, Settings};
 const PARSE_ALLOCATIONS: u64 = 4;
 /// Allocations to parse one and write its JSON into a buffer that is there already.
 const JSON_ALLOCATIONS: u64 = 4;
+/// Allocations to read a hundred of a backlog and write them into a frame, and the bytes allocated for each: records
+/// are read into memory that is there already.
+const READ_ALLOCATIONS_OF_100: u64 = 12;
+/// See above.
+const READ_BYTES: u64 = 340;
+/// Allocations to take a hundred from a frame: one to hold each.
+const TAKE_ALLOCATIONS_OF_100: u64 = 105;
 /// Bytes that each of [`STORED`] that were flushed one by one takes in the queue. Up to ten of them are of those that
 /// wait in the journal, uncompressed.
 const STORED_BYTES: u64 = 33;
@@ -34,6 +43,9 @@ const WRITTEN_BYTES_10S: u64 = 410 + 90;
 /// Telegrams in the queue: enough for blocks to be grouped and merged many times.
 const STORED: u64 = 6_000;
 const START_US: i64 = 1_776_297_600_000_000;
+
+/// The count of written bytes is the whole process's: one queue is filled at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn a_telegram_is_parsed_and_written_as_json_with_few_allocations() {
@@ -79,6 +91,53 @@ fn a_telegram_takes_few_bytes_on_disk_and_few_are_written_for_it() {
     );
 }
 
+#[test]
+fn a_telegram_of_a_backlog_is_handed_over_with_few_allocations() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tests::folder::Folder::new();
+    let mut queue = opened(&folder.join("queue"));
+    fill(&mut queue, 60);
+    let mut reader = queue.reader();
+    let mut frame = Vec::new();
+    let (mut handed_over, mut reading, mut reading_bytes, mut taking) = (0, 0, 0, 0);
+    let mut next = 1;
+    while next <= STORED {
+        let first = next;
+        let read = allocation_counter::measure(|| {
+            let batch = reader.read(first, 96 * 1024).unwrap();
+            next = batch.records.last().expect("records up to the head").sequence + 1;
+            let (records, head) = (batch.records, batch.head);
+            codec::encode(&Reply::Records { records, head }, &mut frame).unwrap();
+        });
+        let body = frame.get(codec::LENGTH_BYTES..).unwrap_or_default();
+        let taken = allocation_counter::measure(|| drop(codec::decode::<Reply>(body).unwrap()));
+        // What the first batches set up serves the others.
+        if first > STORED / 3 {
+            handed_over += next - first;
+            reading += read.count_total;
+            reading_bytes += read.bytes_total;
+            taking += taken.count_total;
+        }
+    }
+    queue.close().unwrap();
+    let (reading, taking) = (reading * 100 / handed_over, taking * 100 / handed_over);
+    let bytes = reading_bytes / handed_over;
+    println!("of 100: {reading} allocations to read, {bytes} bytes each; {taking} to take");
+    assert!(
+        reading <= READ_ALLOCATIONS_OF_100,
+        "a hundred telegrams are read with {reading} allocations, at most {READ_ALLOCATIONS_OF_100} are allowed"
+    );
+    assert!(
+        bytes <= READ_BYTES,
+        "{bytes} bytes are allocated to read a telegram, at most {READ_BYTES} are allowed"
+    );
+    assert!(
+        taking <= TAKE_ALLOCATIONS_OF_100,
+        "a hundred telegrams are taken from a frame with {taking} allocations, at most {TAKE_ALLOCATIONS_OF_100} are \
+         allowed"
+    );
+}
+
 fn household() -> Household {
     Household::new(Settings {
         phases: 3,
@@ -90,30 +149,28 @@ fn household() -> Household {
     })
 }
 
-/// Bytes stored and written for each telegram where so many share a flush.
-fn queue_bytes(group: u64) -> (u64, u64) {
-    // The counter is the whole process's.
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = tests::folder::Folder::new();
-    let path = folder.join("queue");
-    let mut household = household();
-    let telegrams: Vec<Vec<u8>> = (0..STORED).map(|_| household.telegram().bytes).collect();
+/// An empty queue with one consumer.
+fn opened(path: &Path) -> Queue {
     let (mut queue, _) = Queue::open(&QueueOptions {
         reserve_free_bytes: 0,
-        ..QueueOptions::new(&path)
+        ..QueueOptions::new(path)
     })
     .unwrap();
     queue.register("mqtt", Start::Oldest).unwrap();
-    let before = bytes_given_to_write();
-    for (number, telegram) in (1..=STORED).zip(&telegrams) {
+    queue
+}
+
+/// Appends [`STORED`] telegrams, so many to a flush, and commits them a minute at a time.
+fn fill(queue: &mut Queue, group: u64) {
+    let mut household = household();
+    for number in 1..=STORED {
         let uptime_us = number * 1_000_000;
         let captured_at_us = START_US + uptime_us as i64;
         let arrival = Arrival {
             captured_at_us,
             uptime_us,
         };
-        queue.append(arrival, telegram).unwrap();
+        queue.append(arrival, &household.telegram().bytes).unwrap();
         if number % group == 0 {
             queue.flush().unwrap();
             queue.maintain(captured_at_us, uptime_us).unwrap();
@@ -123,6 +180,15 @@ fn queue_bytes(group: u64) -> (u64, u64) {
         }
     }
     queue.flush().unwrap();
+}
+
+/// Bytes stored and written for each telegram where so many share a flush.
+fn queue_bytes(group: u64) -> (u64, u64) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tests::folder::Folder::new();
+    let mut queue = opened(&folder.join("queue"));
+    let before = bytes_given_to_write();
+    fill(&mut queue, group);
     let written = bytes_given_to_write() - before;
     // By the queue's own account, which its bound on the disk goes by: the folder's size rises in steps of half a
     // megabyte.
