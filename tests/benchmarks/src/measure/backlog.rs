@@ -35,7 +35,7 @@ const EACH_WAY: Duration = Duration::from_millis(25);
 pub fn measure(is_quick: bool) -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(crate::fill::scratch())?;
     let broker = Mosquitto::start(folder.path());
-    let rounds = if is_quick { 1 } else { 5 };
+    let rounds = if is_quick { 1 } else { 15 };
     let minutes = payloads(60);
     figure(
         "backlog_payload_bytes",
