@@ -462,7 +462,7 @@ impl Flow {
         );
         let mut outputs = Vec::new();
         let mut given_up = 0;
-        for record in self.ahead.drain() {
+        for record in std::mem::take(&mut self.ahead).into_records() {
             if let Taken::Waiting { .. } =
                 former.take(&record, &mut self.report, &mut self.told, &mut outputs)
             {

@@ -44,8 +44,8 @@ impl Ahead {
         self.batches.is_empty()
     }
 
-    /// Hands out all.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Record> + use<> {
-        std::mem::take(&mut self.batches).into_iter().flatten()
+    /// All of them, in order.
+    pub(super) fn into_records(self) -> impl Iterator<Item = Record> {
+        self.batches.into_iter().flatten()
     }
 }
