@@ -85,8 +85,8 @@ pub struct Readings<'t> {
 /// Telegrams of a 7E1 line read as 8N1 are read without their parity bits.
 pub fn parse(telegram: &[u8]) -> Readings<'_> {
     match seven_bit::stripped(telegram) {
-        Cow::Borrowed(telegram) => sorting::read(telegram, |_, _| {}),
-        Cow::Owned(telegram) => sorting::read(&telegram, |_, _| {}).into_owned(),
+        Cow::Borrowed(telegram) => sorting::read(telegram, &mut |_, _| {}),
+        Cow::Owned(telegram) => sorting::read(&telegram, &mut |_, _| {}).into_owned(),
     }
 }
 

@@ -84,8 +84,8 @@ impl Series {
     fn read_whole(&mut self, telegram: &[u8]) {
         let spans = &mut self.spans;
         spans.clear();
-        let note = |field, contents| spans.extend(Span::of(field, contents, telegram));
-        self.readings = sorting::read(telegram, note).into_owned();
+        let mut note = |field, contents| spans.extend(Span::of(field, contents, telegram));
+        self.readings = sorting::read(telegram, &mut note).into_owned();
         spans.sort_unstable_by_key(|span| span.range.start);
     }
 

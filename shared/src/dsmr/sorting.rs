@@ -20,7 +20,7 @@ use super::{Readings, Text};
 
 /// Reads a telegram of which all eight bits of a byte count. `note` is told from which bytes each [`Field`] was read,
 /// where all that they say is that field.
-pub(super) fn read<'t>(telegram: &'t [u8], mut note: impl FnMut(Field, &'t [u8])) -> Readings<'t> {
+pub(super) fn read<'t>(telegram: &'t [u8], note: &mut dyn FnMut(Field, &'t [u8])) -> Readings<'t> {
     let (identification, body) = identification(telegram);
     let mut crc = None;
     let mut sorted = Sorted::new();
