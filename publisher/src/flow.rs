@@ -4,8 +4,8 @@
 //!
 //! What always holds:
 //!
-//! * A batch of records is asked for only while delivery has room, and not before all but the two before it
-//!   have been taken in: memory is bounded by the window and three batches.
+//! * A batch of records is asked for only while delivery has room, and not before all but the one before it
+//!   have been taken in: memory is bounded by the window and two batches.
 //! * Live, and where nothing can be published before the open interval ends, records are read several at once:
 //!   the next read is held back until what closes the interval can be there, at most 20 s ([`pace`]). Until then
 //!   nothing is asked for, and commits and reports go at once.
@@ -54,9 +54,8 @@ const COMMIT_PAUSE: Duration = Duration::from_millis(20);
 /// Records taken in before what they gave is handed on: a tenth of a millisecond. In the simulation, which has few,
 /// so many fewer.
 const TAKEN_AT_ONCE: usize = if cfg!(test) { 2 } else { 16 };
-/// Batches that may still be taken in when another is asked for: with one, the publisher waits for capture for a quarter
-/// of a backlog, on two processors that have more to do.
-const READ_AHEAD: usize = 2;
+/// Batches that may still be taken in when another is asked for. A second one would make nothing faster.
+const READ_AHEAD: usize = 1;
 /// Reasons told since the last success; more are not told.
 const TOLD: usize = 16;
 
@@ -452,7 +451,7 @@ impl Flow {
     }
 
     /// The queue is another one. What the former gave is delivered, its open interval included and what was
-    /// read from it and had no room yet, at most three batches. What waits for a key would hold up the present
+    /// read from it and had no room yet, at most two batches. What waits for a key would hold up the present
     /// queue: it is given up.
     fn leave(&mut self, mut former: Queue, identity: &str, orders: &mut Vec<Order>) {
         tracing::warn!(
@@ -740,8 +739,8 @@ impl Flow {
         self.report.is_due = true;
     }
 
-    /// Asks for the next batch where there is room for it: while others are still taken in, where it is known that
-    /// more is waiting.
+    /// Asks for the next batch where there is room for it: while one is still taken in, where it is known that more
+    /// is waiting.
     fn ask(&mut self, orders: &mut Vec<Order>) {
         let (Some(session), Some(queue)) = (self.session, &self.queue) else {
             return;

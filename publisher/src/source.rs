@@ -21,8 +21,9 @@ use shared::record::Record;
 use shared::wire::client::{Batch, Client, ClientError};
 use shared::wire::{PublisherReport, Refusal, Start};
 
-/// Bound on the telegrams' bytes in one batch.
-pub const BATCH_BYTES: u32 = 96 * 1024;
+/// Bound on the telegrams' bytes in one batch. For each both programs wake several times, which on busy processors
+/// takes longer than the work.
+pub const BATCH_BYTES: u32 = 192 * 1024;
 /// Longest wait of a read for a first record. A command ends it.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 

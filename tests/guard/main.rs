@@ -104,7 +104,9 @@ fn a_telegram_of_a_backlog_is_handed_over_with_few_allocations() {
     while next <= STORED {
         let first = next;
         let read = allocation_counter::measure(|| {
-            let batch = reader.read(first, 96 * 1024).unwrap();
+            let batch = reader
+                .read(first, publisher::source::BATCH_BYTES as usize)
+                .unwrap();
             next = batch.records.last().expect("records up to the head").sequence + 1;
             let (records, head) = (batch.records, batch.head);
             codec::encode(&Reply::Records { records, head }, &mut frame).unwrap();
