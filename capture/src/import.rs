@@ -174,7 +174,7 @@ impl Feed<'_> {
                     take(Item::Telegram(Entry {
                         stated_at_us: Some(record.captured_at_us),
                         silence_ms: Some(record.silence_ms),
-                        telegram: record.telegram.into(),
+                        telegram: record.telegram.to_vec(),
                     }))?;
                 }
                 Ok(())

@@ -366,8 +366,8 @@ pub fn decode(bytes: &[u8]) -> Result<(Header, Vec<Record>), BlockError> {
     BlockDecoder::default().decode(bytes)
 }
 
-/// Decodes blocks; keeps the decompressor and its memory between them, some 300 KB. The records of a block share
-/// one stretch of memory.
+/// Decodes blocks; keeps the decompressor and its memory between them, some 300 KB, and up to three bodies. The
+/// records of a block share one stretch of memory.
 #[derive(Default)]
 pub struct BlockDecoder {
     /// For blocks of this reference.
@@ -376,7 +376,7 @@ pub struct BlockDecoder {
 }
 
 /// What the last blocks were decompressed to: memory that is used again once their records are gone. While a block is
-/// decoded for a batch, that batch may have records of two others.
+/// decoded for a batch, that batch mostly has records of one or two others.
 #[derive(Default)]
 struct Bodies([Bytes; 3]);
 

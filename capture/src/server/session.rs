@@ -131,7 +131,7 @@ impl Session {
         };
         self.reply(stream, &welcome, &mut buffer)?;
         loop {
-            self.await_request(stream)?;
+            self.await_request(stream, &mut buffer)?;
             if !codec::read_frame(&mut Deadline::new(stream, self.limits.frame), &mut buffer)? {
                 return Ok(());
             }
@@ -149,10 +149,6 @@ impl Session {
             };
             let reply = self.answer(request, stream)?;
             self.reply(stream, &reply, &mut buffer)?;
-            // Not while one batch of records follows another: making it grow again takes as long as reading them.
-            if !matches!(reply, Reply::Records { .. }) {
-                buffer.shrink_to(KEPT_BYTES);
-            }
         }
     }
 
@@ -162,18 +158,29 @@ impl Session {
         Ok(())
     }
 
-    /// Waits for the first byte of a request, or for the end.
-    fn await_request(&self, stream: &UnixStream) -> Result<(), Ended> {
+    /// Waits for the first byte of a request, or for the end. A client that pauses leaves little in the buffer: not
+    /// earlier, since to make it grow again for every batch of a backlog takes as long as reading the batch.
+    fn await_request(&self, stream: &UnixStream, buffer: &mut Vec<u8>) -> Result<(), Ended> {
         let limit = self.consumer.is_none().then_some(self.limits.idle);
         let until = limit.map(|limit| Instant::now() + limit);
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let is_large = buffer.capacity() > KEPT_BYTES;
+            let left = match left {
+                _ if !is_large => left,
+                Some(left) => Some(left.min(PAUSE)),
+                None => Some(PAUSE),
+            };
             // A span beyond what the system can count is none.
             let timeout = left.and_then(|left| Timespec::try_from(left).ok());
             let mut files = [PollFd::new(stream, PollFlags::IN | PollFlags::RDHUP)];
             match rustix::event::poll(&mut files, timeout.as_ref()) {
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(std::io::Error::from(error).into()),
+                Ok(0) if is_large => {
+                    buffer.clear();
+                    buffer.shrink_to(KEPT_BYTES);
+                }
                 Ok(0) => {
                     return Err(Ended::Idle {
                         seconds: limit.unwrap_or_default().as_secs(),
@@ -298,8 +305,11 @@ impl Session {
     }
 }
 
-/// What a session's buffer may keep when all has been read, in bytes.
+/// What a session's buffer may keep once its client has paused, in bytes.
 const KEPT_BYTES: usize = 64 * 1024;
+
+/// How long a client asks for nothing before that.
+const PAUSE: Duration = Duration::from_secs(1);
 
 fn refused_read(error: &ReadError) -> Reply {
     Reply::Refused {

@@ -36,33 +36,51 @@ fn two_records() -> Vec<Record> {
 }
 
 #[test]
-fn records_stay_as_they_are_while_other_blocks_are_decoded() {
+fn a_decoder_reads_a_block_as_it_is_read_alone_whatever_it_has_read_before() {
     let mut writer = BlockWriter::new(3).unwrap();
-    let mut decoder = BlockDecoder::default();
-    let mut decode = |sequence: u64| {
-        let telegram = format!("/{sequence}").repeat(100);
-        let records = [Record {
+    let mut block = |sequence: u64, repeated: usize| {
+        let telegram = format!("/{sequence}").repeat(repeated);
+        let record = Record {
             sequence,
             captured_at_us: 0,
             silence_ms: 0,
             telegram: telegram.into(),
-        }];
-        let bytes = writer.encode(&records, 0, 1).unwrap();
-        let decoded = decoder.decode(&bytes).unwrap().1;
-        assert_eq!(decoded, records);
-        decoded
+        };
+        writer.encode(&[record], 0, 1).unwrap()
     };
+    // A body that is said to be longer than it is, or shorter, by a header with a checksum that fits.
+    let misstated = |mut bytes: Vec<u8>, raw_length: u32| {
+        bytes[44..48].copy_from_slice(&raw_length.to_le_bytes());
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&bytes[..52]);
+        hasher.update(&bytes[HEADER_BYTES..]);
+        bytes[52..56].copy_from_slice(&hasher.finalize().to_le_bytes());
+        bytes
+    };
+    let mut blocks = Vec::new();
+    for sequence in (100..160).step_by(6) {
+        blocks.push(block(sequence, 2_000));
+        blocks.push(misstated(block(sequence + 1, 10), 7_000));
+        blocks.push(block(sequence + 2, 10));
+        blocks.push(misstated(block(sequence + 3, 2_000), 5));
+        blocks.push(block(sequence + 4, 900));
+    }
+    let mut decoder = BlockDecoder::default();
     let mut held = Vec::new();
-    for sequence in 100..130 {
-        let records = decode(sequence);
+    let mut refused = 0;
+    for (number, bytes) in blocks.iter().enumerate() {
+        let alone = block::decode(bytes);
+        let decoded = decoder.decode(bytes);
+        assert_eq!(decoded, alone, "block {number}");
+        refused += usize::from(decoded.is_err());
         // The memory of the others is used again.
-        if sequence % 3 != 0 {
-            held.push((sequence, records));
+        if number % 4 == 0 {
+            held.push((decoded, alone));
         }
     }
-    for (sequence, records) in &held {
-        let telegram = format!("/{sequence}").repeat(100);
-        assert_eq!(records[0].telegram, telegram.as_bytes());
+    assert_eq!(refused, 20);
+    for (decoded, alone) in held {
+        assert_eq!(decoded, alone);
     }
 }
 

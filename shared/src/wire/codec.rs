@@ -22,8 +22,8 @@ pub const HELLO_BYTES: usize = 12;
 /// Bytes of a frame's length.
 pub const LENGTH_BYTES: usize = 4;
 
-/// How far memory grows ahead of the bytes that come.
-const GROWTH_BYTES: usize = 64 * 1024;
+/// What a frame's announcement alone is given. From there on memory doubles as bytes come.
+const FIRST_BYTES: usize = 4096;
 
 const MAGIC: [u8; 8] = *b"P1QUEUE\n";
 
@@ -146,12 +146,12 @@ pub fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, CodecError> {
 }
 
 /// Reads the next frame and leaves its body in `body`, over what was in it. `false` where the peer ended the
-/// session between two frames.
+/// session between two frames; what is in `body` then, or after an error, means nothing.
 ///
 /// # Errors
 ///
 /// Where the length is above the limit, the peer goes away within the frame, or reading fails. `body`
-/// never grows beyond what has come by more than 64 KiB.
+/// never grows beyond twice what has come and 4 KiB.
 pub fn read_frame<R: Read>(stream: &mut R, body: &mut Vec<u8>) -> Result<bool, CodecError> {
     let mut length = [0; LENGTH_BYTES];
     match read_up_to(stream, &mut length)? {
@@ -183,7 +183,7 @@ pub fn read_frame<R: Read>(stream: &mut R, body: &mut Vec<u8>) -> Result<bool, C
             return Ok(true);
         }
         // An announced megabyte costs nothing until it is sent.
-        body.resize(want.min(have + GROWTH_BYTES), 0);
+        body.resize(want.min(have + have.max(FIRST_BYTES)), 0);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Any bytes on the socket are frames of this protocol or an error, cost no more memory than came, and
+//! Any bytes on the socket are frames of this protocol or an error, cost little more memory than came, and
 //! what is understood is written back as the same message.
 
 use serde::Serialize;
@@ -15,8 +15,8 @@ pub(crate) fn hold_for(bytes: &[u8]) {
         understood::<Request>(&body);
         understood::<Reply>(&body);
     }
-    // `read_to_end` doubles what it has, and begins with a page or so.
-    let bound = 2 * bytes.len() + 64 * 1024;
+    // It doubles what it has, and begins with a page.
+    let bound = 2 * bytes.len() + 4096;
     assert!(
         body.capacity() <= bound,
         "{} bytes held for {}",
