@@ -353,3 +353,37 @@ fn wait_for(bell: &Bell, stream: &UnixStream, longest: Duration) -> Result<bool,
         _ => Err(Ended::Gone),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::{Queue, QueueOptions};
+
+    #[test]
+    fn a_client_that_pauses_gives_the_room_of_a_large_reply_back_and_one_that_goes_on_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (queue, _) = Queue::open(&QueueOptions::new(folder.path().join("queue"))).unwrap();
+        let (keeper, _kept) = sync_channel(1);
+        let session = Session::new(1, queue.reader(), keeper, Limits::default());
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut buffer = Vec::with_capacity(4 * KEPT_BYTES);
+
+        theirs.write_all(b"x").unwrap();
+        session.await_request(&ours, &mut buffer).unwrap();
+        assert!(buffer.capacity() >= 4 * KEPT_BYTES);
+
+        Deadline::new(&ours, PAUSE).read_exact(&mut [0]).unwrap();
+        let asking = std::thread::spawn(move || {
+            std::thread::sleep(PAUSE * 3 / 2);
+            theirs.write_all(b"x").unwrap();
+            theirs
+        });
+        session.await_request(&ours, &mut buffer).unwrap();
+        assert!(
+            buffer.capacity() <= KEPT_BYTES,
+            "{} bytes kept",
+            buffer.capacity()
+        );
+        drop(asking.join().unwrap());
+    }
+}
