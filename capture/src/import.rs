@@ -7,6 +7,7 @@
 pub mod chain;
 pub mod known;
 pub mod part;
+pub mod present;
 pub mod source;
 pub mod taken;
 pub mod timing;
@@ -20,7 +21,7 @@ use shared::config::{Config, CrcPolicy};
 use shared::exit::Exit;
 use shared::record::Record;
 use shared::wire::client::{Append, Batch, Client, ClientError};
-use shared::wire::{Imported, ImportedFile};
+use shared::wire::{Imported, ImportedFile, Refusal};
 
 use crate::clock;
 use crate::export::REQUEST_TIMEOUT;
@@ -29,6 +30,7 @@ use crate::queue::{Queue, Salvage};
 use crate::{run, words};
 use chain::Chain;
 use known::Beginning;
+use part::{Import, PartError};
 use source::{Entry, Item};
 use taken::Taken;
 use timing::Timing;
@@ -36,7 +38,11 @@ use timing::Timing;
 /// Where the telegrams go.
 enum Target {
     Running(Client),
-    Own { queue: Box<Queue>, taken: Taken },
+    Own {
+        queue: Box<Queue>,
+        taken: Taken,
+        import: Box<Import>,
+    },
 }
 
 /// Imports the files, into the running capture's queue with `append`, else into the one in `queue.path`,
@@ -250,19 +256,21 @@ fn import_feed(target: &mut Target, feed: &Feed<'_>) -> Result<Summary, Failure>
         part.after = chain.digest;
         if bytes >= PART_BYTES || part.telegrams.len() >= PART_TELEGRAMS {
             bytes = 0;
-            summary.taken += target.append(&mut part).map_err(Interrupted::Target)?;
+            target
+                .append(&mut part, &mut summary)
+                .map_err(Interrupted::Target)?;
             progress.at(chain.telegrams);
         }
         Ok(())
     });
     let rest = match read {
-        Ok(()) => target.append(&mut part),
+        Ok(()) => target.append(&mut part, &mut summary),
         Err(Interrupted::Reading(error)) => Err(unreadable(error)),
         Err(Interrupted::Target(failure)) => Err(failure),
     };
     progress.over();
     summary.guessed = timing.guessed();
-    summary.taken += rest.map_err(|failure| {
+    rest.map_err(|failure| {
         let so_far = words::number(part.offset);
         Failure::new(
             failure.exit,
@@ -305,6 +313,7 @@ impl Target {
             Failure::new(Exit::Storage, format!("cannot read {}: {error}", path.display()))
         })?;
         Ok(Self::Own {
+            import: Box::new(Import::new(0, &queue)),
             queue: Box::new(queue),
             taken,
         })
@@ -312,7 +321,7 @@ impl Target {
 
     fn imports(&mut self) -> Result<Vec<ImportedFile>, Failure> {
         match self {
-            Self::Running(client) => Ok(client.imports()?),
+            Self::Running(client) => Ok(when_not_busy(|| client.imports())?),
             Self::Own { taken, .. } => Ok(taken.files()),
         }
     }
@@ -332,8 +341,8 @@ impl Target {
         }
     }
 
-    /// Sends the part and makes it the next, empty one; how many telegrams were taken.
-    fn append(&mut self, part: &mut Append) -> Result<u64, Failure> {
+    /// Sends the part and makes it the next, empty one; counts what became of its telegrams.
+    fn append(&mut self, part: &mut Append, summary: &mut Summary) -> Result<(), Failure> {
         let next = Append {
             source: part.source.clone(),
             offset: part.offset + part.telegrams.len() as u64,
@@ -342,10 +351,15 @@ impl Target {
             telegrams: Vec::new(),
         };
         let appended = match self {
-            Self::Running(client) => client.append(part.clone())?,
-            Self::Own { queue, taken } => {
-                let appended = part::take(queue, taken, 0, part)
-                    .map_err(|error| Failure::new(Exit::Storage, error.to_string()))?;
+            Self::Running(client) => when_not_busy(|| client.append(part.clone()))?,
+            Self::Own { queue, taken, import } => {
+                let appended = loop {
+                    match part::take(queue, taken, import, part) {
+                        Ok(appended) => break appended,
+                        Err(PartError::Looking) => {}
+                        Err(error) => return Err(Failure::new(Exit::Storage, error.to_string())),
+                    }
+                };
                 // Merging small blocks, and the bound on the size, also while nothing else goes on.
                 while queue
                     .maintain(clock::now_us(), clock::uptime_us())
@@ -355,8 +369,10 @@ impl Target {
                 appended
             }
         };
+        summary.taken += appended.taken;
+        summary.known += part.telegrams.len() as u64 - appended.taken;
         *part = next;
-        Ok(appended.taken)
+        Ok(())
     }
 
     fn close(self) -> Result<(), Failure> {
@@ -368,6 +384,29 @@ impl Target {
         }
     }
 }
+
+/// Asks again while capture is busy with another import, or with looking at what the queue holds.
+fn when_not_busy<T>(mut ask: impl FnMut() -> Result<T, ClientError>) -> Result<T, ClientError> {
+    let mut is_told = false;
+    loop {
+        match ask() {
+            Err(ClientError::Refused {
+                refusal: Refusal::Busy,
+                message,
+            }) => {
+                if !is_told {
+                    tracing::info!("waiting: {message}");
+                    is_told = true;
+                }
+                std::thread::sleep(BUSY_ROUND);
+            }
+            answered => return answered,
+        }
+    }
+}
+
+/// How long a capture that is busy is left in peace.
+const BUSY_ROUND: Duration = Duration::from_millis(20);
 
 /// A line on the terminal that tells how far it is.
 struct Progress {

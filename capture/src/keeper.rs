@@ -32,15 +32,16 @@ use shared::wire::{ConsumerStatus, ImportedFile, Loss, MAX_FRAME_BYTES, Refusal,
 use crate::clock;
 use crate::heartbeat::Heartbeat;
 use crate::import::chain::Chain;
-use crate::import::part::{self, PartError};
+use crate::import::part::{self, Import, PartError};
 use crate::import::taken::Taken;
 use crate::intake::{AcceptedTelegram, Arrived, IntakeStatus};
 use crate::meter::MeterFile;
 use crate::queue::{AppendError, Arrival, ConsumerError, FlushError, Queue};
 use crate::run;
 use crate::service_manager::ServiceManager;
+use crate::words;
 use consumers::Consumers;
-use progress::Progress;
+use progress::{IMPORT, Progress};
 use trouble::{Losing, MeterSilence, Tightness, Trouble};
 
 /// What the keeper is told.
@@ -121,6 +122,8 @@ pub struct Keeper {
     taken: Taken,
     /// Where the port is a regular file.
     file: Option<Progress>,
+    /// The import under way, and when it was last heard of. There is one at a time.
+    import: Option<(Import, Instant)>,
     consumers: Consumers,
     service_manager: ServiceManager,
     heartbeat: Heartbeat,
@@ -170,6 +173,7 @@ impl Keeper {
             meter_file,
             taken,
             file: None,
+            import: None,
             consumers: Consumers::default(),
             service_manager,
             gate,
@@ -219,6 +223,7 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.heartbeat.beat();
+            self.look();
             self.flush_where_due();
             self.upkeep();
             self.meter.look(clock::uptime_us());
@@ -228,6 +233,7 @@ impl Keeper {
             }
             if self.overflow.is_empty() && self.queue.buffered_bytes() == 0 {
                 if let Some(ended) = self.input_ended.take() {
+                    self.file_over();
                     // Nobody needs to know where nobody waits for it.
                     let _ = self.input_end.try_send(ended);
                 }
@@ -243,17 +249,27 @@ impl Keeper {
         if let Err(error) = self.note_progress() {
             tracing::warn!("{error}: the last telegrams of the file will be taken again");
         }
+        let head = self.queue.head();
         self.queue.close()?;
         stored?;
-        if let Err(error) = self.taken.settle() {
+        if let Err(error) = self.taken.settle(head) {
             tracing::debug!("what was taken is found in the queue at the next start: {error}");
         }
         Ok(())
     }
 
+    /// The port's file has been read: others may import.
+    fn file_over(&mut self) {
+        self.import.take_if(|(import, _)| import.number == IMPORT);
+        if let Some(file) = self.file.as_ref().filter(|file| file.held_count() > 0) {
+            let held = words::number(file.held_count());
+            tracing::info!("{held} telegrams of {} were in the queue already", file.name());
+        }
+    }
+
     /// How long nothing needs to be done where no message comes.
     fn patience(&self) -> Duration {
-        if self.has_more_upkeep {
+        if self.has_more_upkeep || (self.is_looking() && self.trouble.is_none()) {
             return Duration::ZERO;
         }
         let tick = match self.stop_by {
@@ -271,10 +287,18 @@ impl Keeper {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::FileBegins { source, taken } => self.file = Some(Progress::new(source, taken)),
+            Message::FileBegins { source, taken } => {
+                let mut import = Import::new(IMPORT, &self.queue);
+                import.begin(taken.telegrams, taken.digest, &self.taken);
+                self.import = Some((import, Instant::now()));
+                self.file = Some(Progress::new(source, taken));
+            }
             Message::Arrived(Arrived::Telegram(telegram)) => {
                 self.meter.heard(telegram.uptime_us);
-                if self.overflow.is_empty() {
+                if self.is_looking() {
+                    self.gate.shut(true);
+                }
+                if self.overflow.is_empty() && !self.is_looking() {
                     self.append(telegram);
                 } else {
                     self.overflow.push_back(telegram);
@@ -293,7 +317,10 @@ impl Keeper {
                 // The session may have ended meanwhile; its channel has room for one answer.
                 let _ = answer.try_send(reply);
             }
-            Message::SessionEnded { session } => self.consumers.release(session),
+            Message::SessionEnded { session } => {
+                self.consumers.release(session);
+                self.import.take_if(|(import, _)| import.number == session);
+            }
             Message::Stop => {
                 self.stop_by = Some(Instant::now() + INTAKE_PATIENCE);
                 // Nothing more can be stored of what waits; it shall not keep intake from ending.
@@ -302,9 +329,54 @@ impl Keeper {
         }
     }
 
+    /// Whether it is still looked at what the queue holds, before more of the port's file is taken.
+    fn is_looking(&self) -> bool {
+        self.file_import()
+            .is_some_and(|import| !import.present.is_looked_at())
+    }
+
+    fn file_import(&self) -> Option<&Import> {
+        let import = self.import.as_ref().map(|(import, _)| import);
+        import.filter(|import| import.number == IMPORT)
+    }
+
+    /// Looks on at what the queue holds, where the port's file waits for that.
+    fn look(&mut self) {
+        if !self.is_looking() {
+            return;
+        }
+        if let Some(Err(error)) = self
+            .import
+            .as_mut()
+            .map(|(import, _)| import.present.look(part::LOOK))
+        {
+            self.trouble.begun(&error);
+        }
+    }
+
+    /// Whether the queue holds this telegram of the port's file; what cannot be looked up is taken.
+    fn is_held(&mut self, telegram: &[u8]) -> bool {
+        let Some((import, _)) = self.import.as_mut().filter(|(import, _)| import.number == IMPORT) else {
+            return false;
+        };
+        import.present.holds(None, telegram).unwrap_or_else(|error| {
+            tracing::debug!(
+                "a telegram of the file is taken without looking whether the queue holds it: {error}"
+            );
+            false
+        })
+    }
+
     /// Gives a telegram to the queue; what has no room waits where intake can wait, else it is refused,
-    /// which the queue counts.
+    /// which the queue counts. One of the port's file that the queue holds is left out.
     fn append(&mut self, telegram: AcceptedTelegram) {
+        if self.is_held(&telegram.telegram) {
+            if let Some(file) = &mut self.file {
+                file.held(&telegram.telegram);
+            }
+            self.unflushed_since.get_or_insert_with(Instant::now);
+            return;
+        }
         let arrival = Arrival {
             captured_at_us: telegram.captured_at_us,
             uptime_us: telegram.uptime_us,
@@ -336,7 +408,7 @@ impl Keeper {
                 || self.input_ended.is_some()
         });
         // What waits beside the queue is due whatever has made its room: a flush within an import or upkeep too.
-        if !is_due && self.overflow.is_empty() {
+        if (!is_due && self.overflow.is_empty()) || self.is_looking() {
             return;
         }
         while self.flush() && !self.overflow.is_empty() {
@@ -363,6 +435,10 @@ impl Keeper {
     ///
     /// Where the queue still has no room; how much is left has then been said.
     fn store_overflow(&mut self) -> Result<(), FlushError> {
+        if self.is_looking() {
+            // None of it counts as taken: at the next start the file is read again.
+            self.overflow.clear();
+        }
         while !self.overflow.is_empty() {
             if !self.flush() {
                 if let Err(error) = self.queue.flush() {
@@ -411,7 +487,7 @@ impl Keeper {
         self.tightness.look(self.queue.tightness());
         let settled = match &mut self.file {
             Some(file) => file.flushed(&mut self.taken, self.queue.head()),
-            None => self.taken.settle(),
+            None => self.taken.settle(self.queue.head()),
         };
         if let Err(error) = settled {
             // The records are durable: after a restart they are found in the queue.
@@ -507,7 +583,10 @@ impl Keeper {
                     telegrams,
                 },
             ),
-            Request::Imports => Reply::Imports(self.taken.files()),
+            Request::Imports => match self.admit(session) {
+                Ok(()) => Reply::Imports(self.taken.files()),
+                Err(reply) => reply,
+            },
             Request::Forget { consumer } => {
                 if self.consumers.is_open(&consumer) {
                     return Reply::Refused {
@@ -547,8 +626,39 @@ impl Keeper {
         }
     }
 
+    /// Makes the session the one that imports, unless another does.
+    fn admit(&mut self, session: u64) -> Result<(), Reply> {
+        let other = self
+            .import
+            .as_ref()
+            .filter(|(import, _)| import.number != session);
+        if let Some((import, heard_at)) = other {
+            if import.number == IMPORT || heard_at.elapsed() < IMPORT_PATIENCE {
+                let message = match &self.file {
+                    Some(file) if import.number == IMPORT => {
+                        format!("capture takes in {} at present", file.name())
+                    }
+                    _ => "another import is under way".to_owned(),
+                };
+                return Err(Reply::Refused {
+                    refusal: Refusal::Busy,
+                    message,
+                });
+            }
+            self.import = None;
+        }
+        let now = Instant::now();
+        self.import
+            .get_or_insert_with(|| (Import::new(session, &self.queue), now))
+            .1 = now;
+        Ok(())
+    }
+
     /// Takes a part of a file, durable as a whole or not at all.
     fn import(&mut self, session: u64, append: &Append) -> Reply {
+        if let Err(reply) = self.admit(session) {
+            return reply;
+        }
         // The part's records come behind what waits of capture's own file.
         if self.file.is_some() && self.queue.buffered_bytes() > 0 && !self.flush() {
             return Reply::Refused {
@@ -559,7 +669,10 @@ impl Keeper {
                 ),
             };
         }
-        let taken = part::take(&mut self.queue, &mut self.taken, session, append);
+        let Some((import, _)) = &mut self.import else {
+            return not_open("an append");
+        };
+        let taken = part::take(&mut self.queue, &mut self.taken, import, append);
         if self.queue.buffered_bytes() == 0 {
             self.unflushed_since = None;
         } else {
@@ -663,6 +776,8 @@ const TROUBLE_TICK: Duration = Duration::from_secs(1);
 const STOP_TICK: Duration = Duration::from_millis(20);
 /// How long intake may take to end when capture stops.
 const INTAKE_PATIENCE: Duration = Duration::from_millis(500);
+/// How long an import may say nothing before another may begin.
+const IMPORT_PATIENCE: Duration = Duration::from_secs(60);
 /// Between two steps of upkeep where there is nothing pressing.
 const UPKEEP_INTERVAL: Duration = Duration::from_millis(900);
 /// Telegrams that wait in memory for a longer `flush_interval`, at most, in bytes.

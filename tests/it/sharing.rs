@@ -9,12 +9,13 @@ use std::time::Duration;
 use tests::broker::Mosquitto;
 use tests::deadline::{SOON, wait_for};
 use tests::folder::Folder;
+use tests::household::Dialect;
 use tests::household::random::Random;
 use tests::ledger::Ledger;
 use tests::programs::{run_capture, start_capture, start_publisher};
 use tests::subscriber::Subscriber;
 
-use crate::installation::{Installation, TOPIC, assert_readings_are_true};
+use crate::installation::{Installation, TOPIC, assert_readings_are_true, household};
 
 #[test]
 fn a_second_capture_over_the_same_folder_ends_in_words_and_the_first_goes_on() {
@@ -43,6 +44,44 @@ fn a_second_capture_over_the_same_folder_ends_in_words_and_the_first_goes_on() {
     house.send(20);
     let ledger = house.wait_for_reading(20, SOON);
     assert_readings_are_true(&ledger, house.truths());
+}
+
+#[test]
+fn imports_of_one_file_at_once_take_it_once_while_the_meter_goes_on() {
+    let mut house = Installation::new(66);
+    house.configure(0, "", "");
+    let _capture = house.start_capture();
+    house.send(30);
+    house.wait_for_head(30);
+    let telegrams = household(67, Dialect::Dsmr5).telegrams(1500);
+    let file: Vec<u8> = telegrams
+        .into_iter()
+        .flat_map(|telegram| telegram.bytes)
+        .collect();
+    house.folder.write("one.txt", &file);
+    house
+        .folder
+        .write("another.txt", [b"\r\n".as_slice(), &file].concat());
+    std::thread::scope(|scope| {
+        let (folder, names) = (house.folder.path(), ["one.txt", "another.txt", "one.txt"]);
+        let importing = names.map(|name| {
+            scope.spawn(move || {
+                let arguments = ["import", "--append", "-config", "smartmeter.yml", name];
+                run_capture(folder, &arguments).done().text()
+            })
+        });
+        let said: String = importing.map(|import| import.join().unwrap()).concat();
+        assert_eq!(said.matches(": 1,500 telegrams taken").count(), 1, "{said}");
+        assert_eq!(said.matches("1,500 taken before").count(), 2, "{said}");
+    });
+    house.send(10);
+    house.wait_for_head(1540);
+    for (format, name) in [("jsonl", "all.jsonl"), ("raw", "all.txt")] {
+        let exported = house.capture(&["export", "--format", format]).done();
+        house.folder.write(name, &exported.output);
+        let said = house.capture(&["import", "--append", name]).done().text();
+        assert!(said.contains(": 0 telegrams taken, 1,540 taken before"), "{said}");
+    }
 }
 
 #[test]

@@ -1,11 +1,18 @@
-//! A part of a file goes into a queue: durable as a whole, and not a second time.
+//! A part of a file goes into a queue: durable as a whole, and no telegram of it a second time.
+//!
+//! Two things tell what has been taken: how far this very file has been ([`Taken`]), which holds when the queue has
+//! let go of its telegrams and when they state no time; and what the queue holds ([`Present`]), wherever that came
+//! from. One import goes on at a time, so that neither changes under it.
 
-use shared::wire::Refusal;
+use std::time::Duration;
+
 use shared::wire::client::{Append, Appended};
+use shared::wire::{Digest, Refusal};
 use thiserror::Error;
 
+use super::present::Present;
 use super::taken::{Part, Taken, Verdict};
-use crate::queue::{AppendError, FlushError, MAX_TELEGRAM_BYTES, Queue};
+use crate::queue::{AppendError, FlushError, MAX_TELEGRAM_BYTES, Queue, ReadError};
 
 /// Why a part was not taken. Where that is for want of room or of a working disk, it may still become
 /// durable later; an import that is run again finds out.
@@ -31,6 +38,12 @@ pub enum PartError {
     /// The queue has no room for them in memory.
     #[error("the queue takes no telegrams: {0}; import again when `capture status` shows no trouble")]
     Append(#[from] AppendError),
+    /// What the queue holds has not been looked at whole yet: the same part again goes on with that.
+    #[error("it is looked at what the queue holds already")]
+    Looking,
+    /// It cannot be looked at what the queue holds.
+    #[error("the queue cannot be read: {0}; import again when `capture status` shows no trouble")]
+    Read(#[from] ReadError),
     /// What has been imported cannot be written down.
     #[error("cannot write down what has been imported: {0}")]
     Taken(std::io::Error),
@@ -41,13 +54,43 @@ impl PartError {
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::TooLarge { .. } | Self::Unfounded { .. } => Refusal::Invalid,
-            Self::Storage(_) | Self::Append(_) | Self::Taken(_) => Refusal::Storage,
+            Self::Looking => Refusal::Busy,
+            Self::Storage(_) | Self::Append(_) | Self::Read(_) | Self::Taken(_) => Refusal::Storage,
         }
     }
 }
 
-/// Takes a part, unless it has been taken already. What else waits in the queue's memory becomes durable
-/// with it. `import` tells imports that run at the same time apart.
+/// An import under way.
+#[derive(Debug)]
+pub struct Import {
+    /// Tells it from another: the session's number.
+    pub number: u64,
+    /// What the queue held when the file was begun.
+    pub present: Present,
+    /// What came before the next part of the file.
+    before: Option<(u64, Digest)>,
+}
+
+impl Import {
+    /// An import of this number into the queue.
+    pub fn new(number: u64, queue: &Queue) -> Self {
+        Self {
+            number,
+            present: Present::new(queue.reader()),
+            before: None,
+        }
+    }
+
+    /// A file begins, or goes on, behind so many telegrams of this digest.
+    pub fn begin(&mut self, offset: u64, before: Digest, taken: &Taken) {
+        if self.before != Some((offset, before)) {
+            self.present.begin(taken.stretches(before));
+            self.before = Some((offset, before));
+        }
+    }
+}
+
+/// Takes what is new of a part. What else waits in the queue's memory becomes durable with it.
 ///
 /// # Errors
 ///
@@ -55,17 +98,17 @@ impl PartError {
 pub fn take(
     queue: &mut Queue,
     taken: &mut Taken,
-    import: u64,
+    import: &mut Import,
     append: &Append,
 ) -> Result<Appended, PartError> {
     let count = append.telegrams.len() as u64;
     let known = append.offset.saturating_add(count);
-    let Some(first) = append.telegrams.first() else {
+    if append.telegrams.is_empty() {
         return Ok(Appended {
             taken: 0,
             known: append.offset,
         });
-    };
+    }
     if let Some(large) = append
         .telegrams
         .iter()
@@ -77,9 +120,9 @@ pub fn take(
     }
     // From here on nothing waits in the queue's memory, so the part's records come next, as one.
     queue.flush()?;
-    taken.settle().map_err(PartError::Taken)?;
+    taken.settle(queue.head()).map_err(PartError::Taken)?;
     let part = Part {
-        import,
+        import: import.number,
         source: &append.source,
         offset: append.offset,
         before: append.before,
@@ -96,14 +139,35 @@ pub fn take(
             });
         }
     }
-    taken
-        .begin(&part, queue.head(), &first.telegram)
-        .map_err(PartError::Taken)?;
+    import.begin(append.offset, append.before, taken);
+    if !import.present.look(LOOK)? {
+        return Err(PartError::Looking);
+    }
+    let mut new = Vec::new();
     for imported in &append.telegrams {
+        if !import
+            .present
+            .holds(Some(imported.captured_at_us), &imported.telegram)?
+        {
+            new.push(imported);
+        }
+    }
+    let first_telegram = new.first().map_or(&[][..], |first| &first.telegram);
+    taken
+        .begin(&part, queue.head(), first_telegram)
+        .map_err(PartError::Taken)?;
+    for imported in &new {
         queue.append_imported(imported)?;
     }
     queue.flush()?;
     // They are durable: should this fail, the queue tells at the next start.
-    taken.settle().map_err(PartError::Taken)?;
-    Ok(Appended { taken: count, known })
+    taken.settle(queue.head()).map_err(PartError::Taken)?;
+    import.before = Some((known, append.after));
+    Ok(Appended {
+        taken: new.len() as u64,
+        known,
+    })
 }
+
+/// How long it is looked at what the queue holds before something else has its turn.
+pub const LOOK: Duration = Duration::from_millis(50);

@@ -3,7 +3,7 @@
 //! A small JSON file beside the queue's mark, replaced as a whole:
 //!
 //! ```text
-//! {"files":[{"source":"2025.txt","telegrams":86400,"digest":"9f…"}],
+//! {"files":[{"source":"2025.txt","telegrams":86400,"digest":"9f…","stretches":[[1,86400]]}],
 //!  "unsettled":{"source":"2026.txt","telegrams":500,"digest":"1c…","before":"00…","after_sequence":86400,
 //!               "first_telegram":"77…"}}
 //! ```
@@ -24,6 +24,10 @@ use crate::queue::layout::replace_file;
 
 /// Files that are remembered; beyond that the one touched longest ago is forgotten.
 pub const MAX_FILES: usize = 2000;
+
+/// Stretches of a file that are remembered: one more each time that its import is interrupted or that a meter's
+/// telegram comes between its parts.
+const MAX_STRETCHES: usize = 64;
 
 /// Longest name of a file that is kept, in bytes.
 const MAX_NAME_BYTES: usize = 256;
@@ -47,6 +51,9 @@ struct File {
     telegrams: u64,
     #[serde(with = "hex")]
     digest: Digest,
+    /// Stretches of the queue's sequences, both ends included, in which its telegrams are.
+    #[serde(default)]
+    stretches: Vec<(u64, u64)>,
     /// The import that wrote it: going on within one import replaces its entry, another one's stays.
     #[serde(skip)]
     import: Option<u64>,
@@ -127,7 +134,7 @@ impl Taken {
                     .is_some_and(|record| digest_of(&record.telegram) == unsettled.first_telegram)
             });
             if is_there {
-                taken.settle()?;
+                taken.settle(reader.head())?;
             } else {
                 taken.stored.unsettled = None;
             }
@@ -184,15 +191,29 @@ impl Taken {
         self.write().inspect_err(|_| self.stored.unsettled = None)
     }
 
-    /// The part that was begun is durable.
+    /// The part that was begun is durable, and `head` the highest sequence that is.
     ///
     /// # Errors
     ///
     /// Where the file cannot be written: after a crash the queue tells.
-    pub fn settle(&mut self) -> io::Result<()> {
+    pub fn settle(&mut self, head: u64) -> io::Result<()> {
         let Some(unsettled) = self.stored.unsettled.take() else {
             return Ok(());
         };
+        let mut stretches = self.stretches(unsettled.before);
+        if unsettled.after_sequence < head {
+            match stretches.last_mut() {
+                Some((_, last)) if *last == unsettled.after_sequence => *last = head,
+                _ => stretches.push((unsettled.after_sequence + 1, head)),
+            }
+            // Too many: the two oldest become one, with what is between them.
+            if stretches.len() > MAX_STRETCHES {
+                let (first, _) = stretches.remove(0);
+                if let Some(oldest) = stretches.first_mut() {
+                    oldest.0 = first;
+                }
+            }
+        }
         let same_import = self.stored.files.iter().position(|file| {
             file.digest == unsettled.before && file.import.is_some() && file.import == unsettled.import
         });
@@ -203,11 +224,20 @@ impl Taken {
             source: unsettled.source,
             telegrams: unsettled.telegrams,
             digest: unsettled.digest,
+            stretches,
             import: unsettled.import,
         });
         let surplus = self.stored.files.len().saturating_sub(MAX_FILES);
         self.stored.files.drain(..surplus);
         self.write()
+    }
+
+    /// The stretches of the queue's sequences, both ends included, in which the telegrams of this digest are.
+    pub fn stretches(&self, digest: Digest) -> Vec<(u64, u64)> {
+        let mut newest_first = self.stored.files.iter().rev();
+        newest_first
+            .find(|file| file.digest == digest)
+            .map_or_else(Vec::new, |file| file.stretches.clone())
     }
 
     fn position(&self, telegrams: u64, digest: Digest) -> Option<usize> {

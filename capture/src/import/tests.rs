@@ -115,6 +115,73 @@ fn the_same_file_is_not_taken_twice_under_whatever_name() {
 }
 
 #[test]
+fn what_the_queue_holds_is_not_taken_from_a_file_of_another_form() {
+    let (source, raw) = (Bench::new(), telegrams(0..40));
+    source.import(&source.file("a.txt", &raw));
+    let (raw, lines) = (source.export(Format::Raw), source.export(Format::Jsonl));
+    let line_ends = [b"\r\n".as_slice(), &raw, b"\r\n\r\n"].concat();
+    // From the fourth second to the sixtieth: it begins in the middle of what is known, and goes on after it.
+    let overlapping = telegrams(4..59);
+    let forms: [(&str, &[u8]); 4] = [
+        ("raw.txt", &raw),
+        ("lines.jsonl", &lines),
+        ("ends.txt", &line_ends),
+        ("overlapping.txt", &overlapping),
+    ];
+    for (first_name, first) in forms {
+        let bench = Bench::new();
+        bench.import(&bench.file(first_name, first));
+        for (name, bytes) in forms {
+            bench.import(&bench.file(name, bytes));
+        }
+        let mut held: Vec<Vec<u8>> = bench
+            .records()
+            .iter()
+            .map(|record| record.telegram.to_vec())
+            .collect();
+        held.sort();
+        assert_eq!(
+            held,
+            (0..59).map(telegram).collect::<Vec<_>>(),
+            "{first_name} first"
+        );
+    }
+}
+
+#[test]
+fn telegrams_that_are_equal_and_were_captured_at_different_times_are_all_taken() {
+    let timeless = b"/KMP5 KA6U001585575011\r\n\r\n1-0:1.7.0(0000.20*kW)\r\n!\r\n";
+    let line = |at_us: i64| {
+        let line = crate::export::Line {
+            sequence: None,
+            captured_at: jiff::Timestamp::from_microsecond(at_us).unwrap(),
+            silence_ms: None,
+            telegram: timeless.iter().map(|&byte| char::from(byte)).collect(),
+        };
+        serde_json::to_string(&line).unwrap() + "\n"
+    };
+    let bench = Bench::new();
+    let (first, second) = (
+        line(1_000_000) + &line(11_000_000),
+        line(11_000_000) + &line(21_000_000),
+    );
+    assert_eq!(
+        bench.import(&bench.file("a.jsonl", first.as_bytes())),
+        "2 telegrams taken"
+    );
+    assert_eq!(
+        bench.import(&bench.file("b.jsonl", second.as_bytes())),
+        "1 telegrams taken, 1 taken before"
+    );
+    let times: Vec<i64> = bench
+        .records()
+        .iter()
+        .map(|record| record.captured_at_us)
+        .collect();
+    assert_eq!(times, [1_000_000, 11_000_000, 21_000_000]);
+}
+
+#[test]
 fn of_a_file_that_has_grown_the_new_part_is_taken_and_the_old_file_is_still_known() {
     let bench = Bench::new();
     bench.import(&bench.file("a.txt", &telegrams(0..10)));
@@ -168,7 +235,9 @@ fn an_import_that_was_interrupted_goes_on_where_it_was() {
         });
     }
     part.after = chain.digest;
-    assert_eq!(target.append(&mut part).unwrap(), 50);
+    let mut summary = Summary::default();
+    target.append(&mut part, &mut summary).unwrap();
+    assert_eq!(summary.taken, 50);
     drop(target);
     assert_eq!(bench.import(&path), "1,720 telegrams taken, 50 taken before");
     assert_eq!(bench.export(Format::Raw), raw);
@@ -433,7 +502,8 @@ fn a_part_that_failed_half_way_is_found_out() {
             },
         ],
     };
-    let error = take(&mut queue, &mut taken, 1, &too_large).unwrap_err();
+    let mut import = Import::new(1, &queue);
+    let error = take(&mut queue, &mut taken, &mut import, &too_large).unwrap_err();
     assert!(
         error
             .to_string()

@@ -15,7 +15,9 @@ pub(super) struct Progress {
     durable: Chain,
     /// With what has been appended and waits for its flush.
     appended: Chain,
+    /// The first telegram that waits for its flush; empty where none does.
     first_telegram: Vec<u8>,
+    held: u64,
     /// What was noted last, behind which sequence: not noted a second time while flushes fail.
     noted: Option<(Chain, u64)>,
 }
@@ -28,16 +30,33 @@ impl Progress {
             durable: taken,
             appended: taken,
             first_telegram: Vec::new(),
+            held: 0,
             noted: None,
         }
     }
 
     /// The file's next telegram waits for its flush.
     pub(super) fn appended(&mut self, telegram: &[u8]) {
-        if self.appended == self.durable {
+        if self.first_telegram.is_empty() {
             self.first_telegram = telegram.to_vec();
         }
         self.appended.push(None, telegram);
+    }
+
+    /// The file's next telegram is in the queue already.
+    pub(super) fn held(&mut self, telegram: &[u8]) {
+        self.held += 1;
+        self.appended.push(None, telegram);
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.source
+    }
+
+    /// How many of its telegrams were in the queue already.
+    pub(super) fn held_count(&self) -> u64 {
+        self.held
     }
 
     /// Notes that what waits comes next behind `head`. Where an import's part waits before it, not yet.
@@ -71,15 +90,16 @@ impl Progress {
     /// Where that cannot be written.
     pub(super) fn flushed(&mut self, taken: &mut Taken, head: u64) -> io::Result<()> {
         let is_noted = self.noted.is_some_and(|(noted, _)| noted == self.appended);
-        let settled = taken.settle().and_then(|()| match is_noted {
+        let settled = taken.settle(head).and_then(|()| match is_noted {
             true => Ok(()),
-            false => self.note(taken, head).and_then(|()| taken.settle()),
+            false => self.note(taken, head).and_then(|()| taken.settle(head)),
         });
         self.durable = self.appended;
+        self.first_telegram.clear();
         self.noted = None;
         settled
     }
 }
 
 /// Stands for capture's own file where a session's number stands for an import.
-const IMPORT: u64 = u64::MAX;
+pub(super) const IMPORT: u64 = u64::MAX;

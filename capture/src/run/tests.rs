@@ -125,6 +125,28 @@ fn import_and_the_port_know_of_each_other() {
 }
 
 #[test]
+fn the_port_takes_nothing_that_is_in_the_queue_from_a_file_of_another_form() {
+    let bench = Bench::new();
+    let timed = |second: u32| {
+        let mut telegram =
+            format!("/ISK5\\2M550T-1012\r\n\r\n0-0:1.0.0(1903201814{second:02}W)\r\n!").into_bytes();
+        let crc = crc16::ARC.of(&telegram);
+        telegram.extend_from_slice(format!("{crc:04X}\r\n").as_bytes());
+        telegram
+    };
+    let seconds = |range: std::ops::Range<u32>| range.map(timed).collect::<Vec<_>>();
+    let first = bench.file("a.txt", &seconds(10..30));
+    let config = bench.config(&first);
+    import(&config, std::slice::from_ref(&first), false, &mut Vec::new()).unwrap();
+    // It holds them in the middle, and is taken in again after more has been taken from it.
+    let second = bench.file("b.txt", &seconds(0..40));
+    let once = [seconds(10..30), seconds(0..10), seconds(30..40)].concat();
+    assert_eq!(bench.take_in(&second), once);
+    let second = bench.file("b.txt", &seconds(0..50));
+    assert_eq!(bench.take_in(&second), [once, seconds(40..50)].concat());
+}
+
+#[test]
 fn a_file_whose_meter_begins_to_send_a_crc_gives_the_same_each_time() {
     let bench = Bench::new();
     let sent = [(0..5).map(without_crc).collect(), telegrams(5..10)].concat();

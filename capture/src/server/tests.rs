@@ -569,6 +569,37 @@ fn a_part_of_a_file_is_taken_once_and_only_behind_what_came_before_it() {
 }
 
 #[test]
+fn one_import_goes_on_at_a_time_and_the_next_begins_when_it_has_ended() {
+    let bench = Bench::new(Limits::default());
+    let (mut one, mut other) = (bench.client(), bench.client());
+    assert_eq!(one.imports().unwrap(), []);
+    let refused = other.imports().unwrap_err();
+    assert_eq!(refused.refusal(), Some(Refusal::Busy), "{refused}");
+    let part = Append {
+        source: "a.txt".into(),
+        offset: 0,
+        before: [0; 16],
+        after: [1; 16],
+        telegrams: vec![Imported {
+            captured_at_us: 5,
+            silence_ms: 0,
+            telegram: telegram(1),
+        }],
+    };
+    assert_eq!(one.append(part.clone()).unwrap().taken, 1);
+    let mut under_another_name = part;
+    under_another_name.after = [2; 16];
+    let refused = other.append(under_another_name.clone()).unwrap_err();
+    assert_eq!(refused.refusal(), Some(Refusal::Busy), "{refused}");
+    drop(one);
+    until("the first import's session is over", || other.imports().ok());
+    let appended = other.append(under_another_name).unwrap();
+    assert_eq!((appended.taken, appended.known), (0, 1), "the queue holds it");
+    assert_eq!(other.locate(i64::MAX).unwrap().head, 1);
+    bench.stop();
+}
+
+#[test]
 fn stopping_wakes_every_session_and_removes_the_socket_within_a_second() {
     let bench = Bench::new(Limits::default());
     let socket = bench.socket.clone();
