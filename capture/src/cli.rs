@@ -128,7 +128,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let arguments = match Arguments::try_parse_from(normalize(arguments)) {
         Ok(arguments) => arguments,
-        Err(error) => return Exit::after_clap(&error),
+        Err(error) => return Exit::after_clap(error),
     };
     let command = arguments.command.unwrap_or(Command::Run { once: false });
     let is_run = matches!(command, Command::Run { .. });

@@ -108,7 +108,7 @@ struct StatusArguments {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let line = match CommandLine::try_parse_from(normalize(arguments)) {
         Ok(line) => line,
-        Err(error) => return Exit::after_clap(&error),
+        Err(error) => return Exit::after_clap(error),
     };
     match carry_out(line) {
         Ok(exit) => exit,

@@ -4,6 +4,10 @@
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
+
+use crate::config::secret::may_be_in;
+
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -30,7 +34,8 @@ impl Exit {
 
     /// Prints what clap has to say where it belongs, help and version to standard output and mistakes
     /// to standard error, and tells how to end.
-    pub fn after_clap(error: &clap::Error) -> Self {
+    pub fn after_clap(error: clap::Error) -> Self {
+        let error = without_secrets(error);
         // Nobody is left to be told where the terminal has gone.
         let _ = error.print();
         if error.use_stderr() {
@@ -39,6 +44,29 @@ impl Exit {
             Self::Done
         }
     }
+}
+
+/// What may hold a secret is not shown: no value, and nothing that is glued to a letter as in `-pSECRET`.
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    let is_near_a_flag = error.get(ContextKind::SuggestedArg).is_some();
+    for kind in [
+        ContextKind::InvalidArg,
+        ContextKind::InvalidSubcommand,
+        ContextKind::InvalidValue,
+    ] {
+        let Some(ContextValue::String(text)) = error.get(kind) else {
+            continue;
+        };
+        let shown = match text.strip_prefix("--").and_then(|name| name.chars().next()) {
+            Some(letter @ ('p' | 'P')) if kind == ContextKind::InvalidArg && !is_near_a_flag => {
+                format!("-{letter}…")
+            }
+            _ if text.starts_with('-') || !may_be_in(text) => continue,
+            _ => "(not shown, since it may hold a secret)".to_owned(),
+        };
+        error.insert(kind, ContextValue::String(shown));
+    }
+    error
 }
 
 impl From<Exit> for ExitCode {
@@ -73,7 +101,28 @@ mod tests {
         let wrong = command()
             .try_get_matches_from(["x", "--no-such"])
             .expect_err("there is no such flag");
-        assert_eq!(Exit::after_clap(&help), Exit::Done);
-        assert_eq!(Exit::after_clap(&wrong), Exit::Usage);
+        assert_eq!(Exit::after_clap(help), Exit::Done);
+        assert_eq!(Exit::after_clap(wrong), Exit::Usage);
+    }
+
+    #[test]
+    fn a_secret_on_the_command_line_is_not_printed_back() {
+        for words in [
+            &["--password", "hunter2"][..],
+            &["--password=hunter2"],
+            &["--Phunter"],
+            &["me:hunter2@broker"],
+            &["run", "me:hunter2@broker"],
+        ] {
+            let command = clap::Command::new("x").subcommand(clap::Command::new("run"));
+            let wrong = command
+                .try_get_matches_from(["x"].iter().chain(words))
+                .expect_err("it is wrong");
+            let printed = without_secrets(wrong).to_string();
+            assert!(
+                printed.contains("error:") && !printed.contains("unter"),
+                "{printed}"
+            );
+        }
     }
 }

@@ -50,6 +50,14 @@ const MQTT_TLS_PORT: u16 = 8883;
 
 /// The meter's port. The error says what is wrong and what is expected.
 pub(super) fn port(text: &str) -> Result<PortAddress, String> {
+    if let Some(path) = text.strip_prefix("file:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if !is_path(path) {
+            return Err(format!(
+                "looks like an address after `file:`; write ./ before a file of that name; expected {PORT_FORM}"
+            ));
+        }
+    }
     if let Some(rest) = text.strip_prefix("tcp://") {
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = host_and_port(rest).map_err(|fault| format!("{fault}; expected {PORT_FORM}"))?;
@@ -76,10 +84,18 @@ pub(super) fn port(text: &str) -> Result<PortAddress, String> {
             "has a scheme that is not spoken here; expected {PORT_FORM}"
         ));
     }
-    if !text.contains('/') {
+    if !text.contains('/') || !is_path(text) {
         return Err(format!("is no path; expected {PORT_FORM}"));
     }
     Ok(PortAddress::Serial(PathBuf::from(text)))
+}
+
+/// Whether a text is a path rather than an address with a user and a password: what stands before its first `/` has
+/// none of the signs of an address.
+fn is_path(text: &str) -> bool {
+    let first = text.split('/').next().unwrap_or_default();
+    let first = if text.starts_with("//") { text } else { first };
+    !first.contains([':', '@', '?', '=', '#'])
 }
 
 /// Splits `host:port`, `host`, `:port`, `[v6]:port` and `[v6]`.
@@ -104,10 +120,8 @@ fn host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
             None => (text, None),
         }
     };
-    if let Some(odd) = host
-        .chars()
-        .find(|c| c.is_whitespace() || c.is_control() || "/?#,;\"'\\".contains(*c))
-    {
+    let is_of_name = |c: char| c.is_alphanumeric() || "-._".contains(c);
+    if let Some(odd) = host.chars().find(|&c| !is_of_name(c) && !text.starts_with('[')) {
         return Err(format!("has {odd:?} in the host's name"));
     }
     let port = port.map(|digits| match digits.parse::<u16>() {

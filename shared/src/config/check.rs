@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::effective::{Effective, Entry};
 use super::key::{self, HOSTNAME, Key};
-use super::mistake::{Mistake, Origin, shown};
+use super::mistake::{Mistake, Origin, shown, shown_address};
 use super::raw::{Given, Raw};
 use super::{
     BrokerAddress, Config, CrcPolicy, DecryptionConfig, MqttConfig, MqttVersion, OnTrouble, PortAddress,
@@ -135,10 +135,10 @@ impl Checker<'_> {
                 )
             }),
             topic: self.value(&key::MQTT_TOPIC, topic::topic),
-            credentials_file: self.optional(&key::MQTT_CRED_FILE, path),
-            ca_file: self.optional(&key::MQTT_CA_FILE, path),
-            client_certificate_file: self.optional(&key::MQTT_CLIENT_CERT_FILE, path),
-            client_key_file: self.optional(&key::MQTT_CLIENT_KEY_FILE, path),
+            credentials_file: self.optional(&key::MQTT_CRED_FILE, file),
+            ca_file: self.optional(&key::MQTT_CA_FILE, file),
+            client_certificate_file: self.optional(&key::MQTT_CLIENT_CERT_FILE, file),
+            client_key_file: self.optional(&key::MQTT_CLIENT_KEY_FILE, file),
             max_payload_bytes: self.value(&key::MQTT_MAX_PAYLOAD, |text| {
                 let bytes = bytes(text, MAX_PAYLOAD_BYTES.0, MAX_PAYLOAD_BYTES.1)?;
                 usize::try_from(bytes).map_err(|_| "is too large".to_owned())
@@ -287,7 +287,15 @@ impl Checker<'_> {
                     self.entries.push(Entry::new(key, vec![text], origin));
                     return Some(value);
                 }
-                Err(fault) if key.is_secret => fault,
+                Err(fault)
+                    if key.is_secret
+                        || (key.path.ends_with("_file") && secret::is_in_place_of_path(&text)) =>
+                {
+                    fault
+                }
+                Err(fault) if key.path == key::USB.path => {
+                    format!("{} {fault}", shown_address(&text, &[]))
+                }
                 Err(fault) => format!("{} {fault}", shown(&text)),
             },
             Given::List(_) => "is a list; expected one value".to_owned(),
@@ -330,7 +338,7 @@ impl Checker<'_> {
                 Err(fault) => self.mistakes.push(Mistake {
                     origin: origin.clone(),
                     key: key.path.to_owned(),
-                    fault: format!("{} {fault}", shown(text)),
+                    fault: format!("{} {fault}", shown_address(text, &texts)),
                 }),
             }
         }
@@ -433,6 +441,14 @@ fn path(text: &str) -> Result<PathBuf, String> {
         return Err("begins with `~`, which only a shell replaces; expected the whole path".to_owned());
     }
     Ok(PathBuf::from(text))
+}
+
+/// The path of a file that is only read, and that what it should hold may stand in place of.
+fn file(text: &str) -> Result<PathBuf, String> {
+    if secret::is_in_place_of_path(text) {
+        return Err("looks like what the file should hold; expected the path of that file".to_owned());
+    }
+    path(text)
 }
 
 fn socket(text: &str) -> Result<PathBuf, String> {

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::secret;
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -65,14 +67,13 @@ impl fmt::Display for Mistakes {
     }
 }
 
-/// A value as it is shown in a mistake: quoted, without control characters, and cut where it is long.
+/// A value as it is shown in a mistake: quoted, without control characters, cut where it is long, and not at all
+/// where it may hold a secret.
 pub(super) fn shown(text: &str) -> String {
     const LONGEST: usize = 80;
-    // A password has no place in an address, but where someone puts one it is not printed back.
-    let text = match (text.find("://"), text.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => format!("{}://…@{}", &text[..scheme], &text[at + 1..]),
-        _ => text.to_owned(),
-    };
+    if secret::may_be_in(text) {
+        return NOT_SHOWN.to_owned();
+    }
     let clean: String = text
         .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
@@ -81,3 +82,63 @@ pub(super) fn shown(text: &str) -> String {
     let more = if text.chars().count() > LONGEST { "…" } else { "" };
     format!("`{clean}{more}`")
 }
+
+/// An address as it is shown in a mistake. `given` is all that stands at the key: a password with a comma makes a list
+/// of it. Of an address with a user name no more is shown than the host and port behind it.
+pub(super) fn shown_address(text: &str, given: &[String]) -> String {
+    let text = text.trim();
+    let has_user = |text: &str| text.contains('@');
+    let host = text.rsplit_once('@').map(|(_, host)| host);
+    match host {
+        Some(host) if given.len() <= 1 && is_host_and_port(host) => format!("`…@{host}`"),
+        Some(_) => NOT_SHOWN.to_owned(),
+        None if given.iter().any(|text| has_user(text)) => NOT_SHOWN.to_owned(),
+        None => {
+            let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+            // What is no port may be a password, if the host was forgotten.
+            match rest.split_once(':') {
+                Some((host, port)) if !is_port(port) && !is_ipv6(rest) => {
+                    let scheme = if scheme.is_empty() {
+                        String::new()
+                    } else {
+                        format!("{scheme}://")
+                    };
+                    shown(&format!("{scheme}{host}:…"))
+                }
+                _ => shown(text),
+            }
+        }
+    }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let (host, port) = text.split_once(':').unwrap_or((text, "1"));
+    is_port(port)
+        && host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+}
+
+fn is_port(text: &str) -> bool {
+    text.len() <= 5 && text.chars().all(|c| c.is_ascii_digit())
+}
+
+fn is_ipv6(text: &str) -> bool {
+    text.starts_with('[') || (text.contains("::") && text.chars().all(|c| c.is_ascii_hexdigit() || c == ':'))
+}
+
+/// The name of a key as it is shown: as it is where it looks like one.
+pub(super) fn shown_key(path: &str) -> &str {
+    const LONGEST: usize = 60;
+    let is_name = path
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "_-.<".contains(c));
+    if is_name && path.len() <= LONGEST && !secret::is_like_key(path) {
+        path
+    } else {
+        "a key whose name is not shown"
+    }
+}
+
+/// Stands for a value.
+const NOT_SHOWN: &str = "a value that is not shown, since it may hold a secret,";

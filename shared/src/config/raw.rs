@@ -10,7 +10,7 @@ use std::path::Path;
 use super::file::Node;
 use super::flags::Flags;
 use super::key::{self, ALL, ENVIRONMENT_PREFIX, Key, SECTIONS};
-use super::mistake::{Mistake, Origin};
+use super::mistake::{Mistake, Origin, shown_key};
 use super::suggestion::suggestion;
 
 /// Environment variables by name; a value that is not UTF-8 is none.
@@ -108,7 +108,7 @@ impl Raw {
             let mut fault = |fault: String| {
                 self.mistakes.push(Mistake {
                     origin: origin.clone(),
-                    key: path.clone(),
+                    key: shown_key(&path).to_owned(),
                     fault,
                 });
             };
@@ -130,10 +130,10 @@ impl Raw {
                 .or_else(|| SECTIONS.iter().copied().find(|known| *known == path));
             let Some(canonical) = canonical else {
                 fault(match name.split_once('.') {
-                    Some((section, name)) => {
+                    Some((section, name)) if shown_key(&path) == path => {
                         format!("is no key as it stands; write `{name}:` below `{section}:`")
                     }
-                    None => unknown_key(&path),
+                    _ => unknown_key(&path),
                 });
                 continue;
             };

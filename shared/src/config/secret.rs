@@ -93,6 +93,9 @@ impl KeySource {
 pub(super) fn key_source(text: &str) -> Result<KeySource, String> {
     match text.strip_prefix("file:") {
         Some("") => Err("names no file after `file:`; expected file:PATH".into()),
+        Some(path) if is_in_place_of_path(path) => {
+            Err("holds no path after `file:`; expected file:PATH, or 32 hex digits without `file:`".into())
+        }
         Some(path) => Ok(KeySource::File(PathBuf::from(path))),
         None => parse_key(text).map(KeySource::Key).ok_or_else(|| {
             format!(
@@ -101,6 +104,36 @@ pub(super) fn key_source(text: &str) -> Result<KeySource, String> {
             )
         }),
     }
+}
+
+/// Whether a text that someone gave may hold a password or a key: then it is printed nowhere.
+pub fn may_be_in(text: &str) -> bool {
+    const WORDS: [&str; 6] = ["pass", "pwd", "secret", "token", "credential", "login"];
+    let lower = text.to_lowercase();
+    text.contains(['@', '=', '?']) || WORDS.iter().any(|word| lower.contains(word)) || is_like_key(text)
+}
+
+/// Whether a text is made of hex digits, as many as a piece of a key has.
+pub(super) fn is_like_key(text: &str) -> bool {
+    // A long number is no key.
+    let fewest_digits = if text.contains(|c: char| c.is_ascii_alphabetic()) {
+        16
+    } else {
+        24
+    };
+    let is_between = |c: char| c.is_whitespace() || ":-_.,".contains(c);
+    let digits = text.strip_prefix("0x").unwrap_or(text).trim_matches(is_between);
+    digits.chars().all(|c| c.is_ascii_hexdigit() || is_between(c))
+        && digits.chars().filter(char::is_ascii_hexdigit).count() >= fewest_digits
+}
+
+/// Whether what stands where a file's path is expected is more likely what that file should hold.
+pub(super) fn is_in_place_of_path(text: &str) -> bool {
+    let is_pair = |(name, _): (&str, &str)| !name.contains(['/', '.']);
+    is_like_key(text)
+        || text.contains(['\n', '\r'])
+        || text.split_once(['=', ':']).is_some_and(is_pair)
+        || (text.contains('@') && !text.contains('/'))
 }
 
 /// The 16 bytes of 32 hex digits.

@@ -727,6 +727,108 @@ mod mistakes {
     }
 
     #[test]
+    fn what_may_be_a_secret_is_never_printed_however_it_is_spelt() {
+        // What the secret of each is, so that every spelling of it can be looked for.
+        let passwords = [
+            "hunter2",
+            "hunter@2",
+            "hunter/2",
+            "hunter#2",
+            "hunter,2",
+            "hunter%402",
+            "hunter:2",
+            "83726457",
+        ];
+        let spellings = [
+            "me:SECRET@broker:1883",
+            "me:SECRET@broker",
+            "mqtt://me:SECRET@broker:1883",
+            "mqtts://SECRET@broker",
+            "broker?password=SECRET",
+            "mqtt://broker:1883/?password=SECRET",
+            "mqtt://broker?user=me&pass=SECRET",
+            "broker:1883#SECRET@x",
+            "me:SECRET:broker:1883",
+            "me:SECRET",
+            "other://me:SECRET@broker",
+            "password=SECRET",
+            "me:SECRET@",
+            "a,me:SECRET@broker,b",
+        ];
+        let keys = [
+            "mqtt.address",
+            "usb",
+            "mqtt.cred_file",
+            "mqtt.ca_file",
+            "mqtt.client_key_file",
+            "decryption_key",
+        ];
+        for spelling in spellings {
+            for password in passwords {
+                let value = spelling.replace("SECRET", password);
+                // No part of it, as a comma or a slash may leave behind; `2` alone is no secret.
+                let parts = ["hunter", "83726457"];
+                for key in keys {
+                    let text = match key.split_once('.') {
+                        Some((section, name)) => {
+                            format!("{section}: {{{name}: {value:?}}}\n{section}x: {value:?}\n{value:?}: 1")
+                        }
+                        None => format!("{key}: {value:?}\n"),
+                    };
+                    let printed = match Place::with(&text).load(&Flags::default(), &[]) {
+                        Ok(loaded) => format!("{} {:?}", loaded.effective, loaded.warnings),
+                        Err(error) => format!("{error} {error:?}"),
+                    };
+                    assert!(
+                        !parts.iter().any(|part| printed.contains(part)),
+                        "{text}: {printed}"
+                    );
+                }
+                for (flag, variable) in [
+                    ("-mqtt_address", "SMARTMETER_MQTT_ADDRESS"),
+                    ("-usb", "SMARTMETER_USB"),
+                    ("-mqtt_cred_file", "SMARTMETER_MQTT_CRED_FILE"),
+                ] {
+                    let place = Place::with("debug: false\n");
+                    let by_flag = place.load(&flags(&[flag, &value]), &[]);
+                    let by_variable = place.load(&Flags::default(), &[(variable, &value)]);
+                    for loaded in [by_flag, by_variable] {
+                        let printed = match loaded {
+                            Ok(loaded) => format!("{} {:?}", loaded.effective, loaded.warnings),
+                            Err(error) => format!("{error} {error:?}"),
+                        };
+                        assert!(
+                            !parts.iter().any(|part| printed.contains(part)),
+                            "{flag} {value}: {printed}"
+                        );
+                    }
+                }
+            }
+        }
+        let key = "00112233445566778899AABBCCDDEE";
+        for text in [
+            format!("decryption_key: file:{key}"),
+            format!("crc: {key}"),
+            format!("send_interval: '{key}'"),
+            format!("mqtt: {{cred_file: {key}}}"),
+            format!("'{key}': 1"),
+            format!("authentication_key: {key}{key}"),
+        ] {
+            let error = Place::with(&text).load(&Flags::default(), &[]).expect_err(&text);
+            assert!(!format!("{error} {error:?}").contains("2233"), "{error}");
+        }
+        assert_mistake(
+            "mqtt: {address: 'ws://broker:80'}",
+            &["`ws://broker:80` has a scheme"],
+        );
+        assert_mistake(
+            "mqtt: {address: 'broker:mqtt'}",
+            &["`broker:…` has no port number"],
+        );
+        config("usb: /dev/serial/by-id/usb-maker@1:2-if00\nmqtt: {cred_file: /run/secrets/mqtt_password}");
+    }
+
+    #[test]
     fn all_mistakes_are_reported_at_once_with_the_file() {
         let place =
             Place::with("usbb: x\nsend_interval: sixty\nmqtt:\n  topic: 'a/#'\n  version: 4\nqueue: 5\n");
