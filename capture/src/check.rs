@@ -19,7 +19,7 @@ use crate::port::{Line, Port};
 use crate::queue::OpenError;
 use crate::queue::mark::MarkFile;
 use crate::server::socket::{self, Found, SocketError};
-use crate::words;
+use crate::{run, words};
 
 /// Prints the values in effect and what each check found.
 ///
@@ -83,9 +83,7 @@ fn check_folder(folder: &Path, max_size_bytes: u64) -> Result<String, String> {
             _ => Path::new("."),
         };
     }
-    if !nearest.is_dir() {
-        return Err(format!("{} is no folder (queue.path)", nearest.display()));
-    }
+    run::expect_folder(nearest)?;
     access(nearest, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
         format!(
             "cannot write in {}: {} (queue.path)",

@@ -292,6 +292,7 @@ pub fn running_capture(config: &Config) -> Result<Option<Client>, Failure> {
 ///
 /// Where it is not, or cannot be opened.
 pub fn existing_queue(config: &Config) -> Result<Queue, Failure> {
+    run::expect_folder(&config.queue.path).map_err(Failure::failed)?;
     if !config.queue.path.join("mark").exists() && !config.queue.path.join("sled").exists() {
         return Err(Failure::failed(format!(
             "there is no queue in {}, and no capture serves {}: give --queue or --socket",

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use shared::config::{Config, CrcPolicy};
 use shared::exit::Exit;
 use shared::record::Record;
+use shared::regular_file;
 use shared::wire::client::{Append, Batch, Client, ClientError};
 use shared::wire::{Imported, ImportedFile, Refusal};
 
@@ -59,20 +60,13 @@ pub fn import(
 ) -> Result<(), Failure> {
     // Before anything is opened or made: all of them can be read.
     for file in files {
-        let readable = std::fs::File::open(file).and_then(|file| file.metadata());
-        match readable {
-            Ok(metadata) if metadata.is_file() => {}
-            Ok(_) => {
-                let words = format!("{} is no file: import reads each file twice", file.display());
-                return Err(Failure::failed(words));
-            }
-            Err(error) => {
-                return Err(Failure::failed(format!(
-                    "cannot open {}: {error}",
-                    file.display()
-                )));
-            }
-        }
+        regular_file::open(file).map_err(|error| {
+            let hint = match error.kind() {
+                io::ErrorKind::InvalidInput => ", since import reads each file twice",
+                _ => "",
+            };
+            Failure::failed(format!("cannot open {}: {error}{hint}", file.display()))
+        })?;
     }
     let mut target = Target::open(config, append)?;
     let mut without = Vec::new();

@@ -14,9 +14,11 @@ pub mod trouble;
 use std::fs::File;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use shared::config::PortAddress;
@@ -93,7 +95,14 @@ impl Port {
                     path: path.clone(),
                     source,
                 };
-                let file = File::open(path).map_err(problem)?;
+                // A pipe that nobody writes to yet is waited for by `read`, which can be stopped.
+                let no_wait = OFlags::NONBLOCK.bits().cast_signed();
+                let file = File::options()
+                    .read(true)
+                    .custom_flags(no_wait)
+                    .open(path)
+                    .map_err(problem)?;
+                rustix::fs::fcntl_setfl(&file, OFlags::empty()).map_err(|errno| problem(errno.into()))?;
                 if file.metadata().map_err(problem)?.is_dir() {
                     return Err(problem(std::io::ErrorKind::IsADirectory.into()));
                 }

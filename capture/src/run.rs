@@ -11,6 +11,7 @@
 //! closed, the sessions end, the socket goes.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use shared::config::{Config, PortAddress};
 use shared::exit::Exit;
+use shared::regular_file;
 use shared::wire::Loss;
 
 use crate::failure::Failure;
@@ -227,7 +229,23 @@ pub fn open_queue(config: &Config) -> Result<(Queue, OpenReport), Failure> {
         retention: config.queue.retention,
         ..QueueOptions::new(&config.queue.path)
     };
+    expect_folder(&config.queue.path).map_err(|words| Failure::new(Exit::Storage, words))?;
     Ok(Queue::open(&options)?)
+}
+
+/// Where something is under the name of the queue's folder, it is a folder.
+///
+/// # Errors
+///
+/// What it is instead.
+pub fn expect_folder(path: &Path) -> Result<(), String> {
+    match regular_file::kind(path) {
+        Some(kind) if !path.is_dir() => Err(format!(
+            "{} is {kind}; expected a folder (queue.path)",
+            path.display()
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Where it is written what has been imported into the queue.

@@ -14,6 +14,7 @@ pub mod exit;
 pub mod logging;
 pub mod moment;
 pub mod record;
+pub mod regular_file;
 pub mod telegram;
 pub mod wire;
 pub mod words;

@@ -3,9 +3,11 @@
 
 use std::collections::HashSet;
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::broker::Mosquitto;
@@ -234,6 +236,83 @@ fn mistakes_end_with_the_documented_code_and_name_what_is_wrong() {
         let ran = run(folder.path(), &["--no-such-flag"]);
         assert_eq!(ran.code, Some(64), "{}", ran.errors);
     }
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_file_or_a_folder_is_named_and_not_waited_for() {
+    let folder = Folder::new();
+    let made = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, folder.join("pipe"), FileType::Fifo, made, 0).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.join("dangling")).unwrap();
+    std::fs::create_dir(folder.join("made")).unwrap();
+    folder.write("empty", "");
+    for (name, what) in [
+        ("pipe", "a named pipe"),
+        ("dangling", "a link to nowhere"),
+        ("made", "a folder"),
+        ("/dev/zero", "a device"),
+    ] {
+        let keys = [
+            format!("decryption_key: file:{name}"),
+            format!("mqtt: {{cred_file: {name}}}"),
+            format!("mqtt: {{address: 'mqtts://127.0.0.1:9', ca_file: {name}}}"),
+            format!(
+                "mqtt: {{address: 'mqtts://127.0.0.1:9', client_cert_file: {name}, client_key_file: {name}}}"
+            ),
+        ];
+        for key in keys {
+            folder.write("named.yml", format!("{key}\n"));
+            let checked = run_publisher(folder.path(), &["-config", "named.yml", "--check"]);
+            assert!(
+                checked.text().contains(&format!("it is {what}")),
+                "{key}: {checked:?}"
+            );
+        }
+        let read = [
+            run_capture(folder.path(), &["-config", name]),
+            run_publisher(folder.path(), &["-config", name]),
+            run_capture(folder.path(), &["import", name]),
+        ];
+        for ran in read {
+            assert!(ran.errors.contains(&format!("it is {what}")), "{ran:?}");
+        }
+    }
+    for (name, what) in [
+        ("pipe", "is a named pipe"),
+        ("dangling", "is a link to nowhere"),
+        ("empty", "is a regular file"),
+    ] {
+        for command in [
+            &["--usb", "file:empty", "--once"][..],
+            &["export"],
+            &["import", "empty"],
+        ] {
+            let ran = run_capture(folder.path(), &[command, &["--queue", name]].concat());
+            assert!(
+                ran.errors.contains(what) && ran.errors.contains("queue.path"),
+                "{ran:?}"
+            );
+            assert_eq!(
+                ran.code,
+                Some(if command == ["export"] { 1 } else { 74 }),
+                "{ran:?}"
+            );
+        }
+        let ran = run_capture(folder.path(), &["status", "--socket", name]);
+        assert!(
+            ran.errors.contains(what) && ran.errors.contains("queue.socket"),
+            "{ran:?}"
+        );
+    }
+    let waiting = ["--usb", "file:pipe", "--queue", "queue"];
+    let checked = run_capture(folder.path(), &[&waiting[..], &["--check"]].concat());
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    let mut capture = start_capture(folder.path(), &waiting);
+    capture.wait_to_say("port file:pipe", SOON);
+    assert!(
+        capture.terminate().0.success(),
+        "a pipe that nobody writes to is no reason to go on"
+    );
 }
 
 #[test]

@@ -5,11 +5,11 @@
 //! handed out as rejected with its place and the reason, never imported.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use shared::config::CrcPolicy;
+use shared::regular_file;
 use shared::telegram::assembler::Assembler;
 use shared::telegram::exported;
 use shared::telegram::found::{Found, Rejected};
@@ -51,7 +51,7 @@ pub fn read<E: From<io::Error>>(
     policy: CrcPolicy,
     mut take: impl FnMut(Item) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut input = BufReader::with_capacity(64 * 1024, File::open(path)?);
+    let mut input = BufReader::with_capacity(64 * 1024, regular_file::open(path)?);
     if exported::begins_as_json(&mut input)? {
         read_lines(input, policy, &mut take)
     } else {
@@ -69,7 +69,7 @@ pub fn read_raw<E: From<io::Error>>(
     policy: CrcPolicy,
     mut take: impl FnMut(Item) -> Result<(), E>,
 ) -> Result<(), E> {
-    let input = BufReader::with_capacity(64 * 1024, File::open(path)?);
+    let input = BufReader::with_capacity(64 * 1024, regular_file::open(path)?);
     read_stream(input, policy, &mut take)
 }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use shared::regular_file;
 use thiserror::Error;
 
 /// Longest path of a socket in bytes (`sun_path` of `unix(7)`, less the closing zero).
@@ -33,10 +34,14 @@ pub enum SocketError {
         path: PathBuf,
     },
     /// Something else has its name.
-    #[error("{} is there already and is no socket: remove it, or give another queue.socket", path.display())]
+    #[error(
+        "{} is there already and is no socket but {kind}: remove it, or give another queue.socket", path.display()
+    )]
     NotASocket {
         /// What is there.
         path: PathBuf,
+        /// What kind of thing that is.
+        kind: String,
     },
     /// The name does not fit in a socket's address.
     #[error(
@@ -96,7 +101,12 @@ pub fn inspect(path: &Path) -> Result<Found, SocketError> {
         }
     };
     if !metadata.file_type().is_socket() {
-        return Err(SocketError::NotASocket { path });
+        let kind = match regular_file::kind(&path) {
+            // A link to a socket is none.
+            Some(kind) if metadata.is_symlink() && !kind.contains("link") => format!("a link to {kind}"),
+            kind => kind.unwrap_or_else(|| "something else".to_owned()),
+        };
+        return Err(SocketError::NotASocket { path, kind });
     }
     match UnixStream::connect(&path) {
         Ok(_) => Err(SocketError::Live { path }),

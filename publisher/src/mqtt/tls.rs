@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use shared::regular_file;
 
 /// The files that TLS is configured with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,8 +76,7 @@ pub fn configure(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
     let config = match (&files.certificate, &files.key) {
         (Some(certificate), Some(key)) => {
             let chain = certificates("mqtt.client_cert_file", certificate)?;
-            let key = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| file_error("mqtt.client_key_file", key, &error))?;
+            let key = read("mqtt.client_key_file", key, PrivateKeyDer::from_pem_slice)?;
             builder
                 .with_client_auth_cert(chain, key)
                 .map_err(TlsError::Client)?
@@ -126,9 +126,7 @@ fn platform() -> Result<RootCertStore, TlsError> {
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| file_error(key, path, &error))?;
+    let found: Vec<_> = read(key, path, |bytes| CertificateDer::pem_slice_iter(bytes).collect())?;
     if found.is_empty() {
         return Err(TlsError::File {
             key,
@@ -138,6 +136,21 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
     }
     Ok(found)
 }
+
+/// What is made of the bytes of a regular file.
+fn read<T>(
+    key: &'static str,
+    path: &Path,
+    parse: impl FnOnce(&[u8]) -> Result<T, rustls::pki_types::pem::Error>,
+) -> Result<T, TlsError> {
+    regular_file::read(path, LONGEST_FILE_BYTES)
+        .map_err(rustls::pki_types::pem::Error::Io)
+        .and_then(|(bytes, _)| parse(&bytes))
+        .map_err(|error| file_error(key, path, &error))
+}
+
+/// Longest file of certificates, in bytes: all authorities of a platform are a quarter of that.
+const LONGEST_FILE_BYTES: u64 = 1024 * 1024;
 
 fn file_error(key: &'static str, path: &Path, error: &rustls::pki_types::pem::Error) -> TlsError {
     use rustls::pki_types::pem::Error;

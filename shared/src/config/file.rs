@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::regular_file;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Where the file is looked for when none is named, in this order.
@@ -77,6 +78,8 @@ pub(super) fn find(named: Option<&Path>, places: &[PathBuf]) -> Result<Option<Pa
     for path in candidates {
         match path.metadata() {
             Ok(_) => return Ok(Some(path)),
+            // A link to nothing is a file that is meant.
+            Err(_) if path.is_symlink() => return Ok(Some(path)),
             Err(source)
                 if matches!(
                     source.kind(),
@@ -102,13 +105,7 @@ pub(super) fn read(path: &Path) -> Result<Node, FileError> {
         path: path.to_owned(),
         fault,
     };
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    io::Read::read_to_end(&mut io::Read::take(file, LONGEST_FILE_BYTES + 1), &mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > LONGEST_FILE_BYTES {
-        return Err(syntax(format!("it is longer than {LONGEST_FILE_BYTES} bytes")));
-    }
+    let (bytes, _) = regular_file::read(path, LONGEST_FILE_BYTES).map_err(unreadable)?;
     let text = String::from_utf8(bytes)
         .map_err(|error| syntax(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
     parse(&text).map_err(syntax)

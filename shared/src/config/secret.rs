@@ -1,11 +1,12 @@
 //! The meter's keys: values that are never printed, given in the configuration or in a file of their own.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::KeySource;
+use crate::regular_file;
 
 /// A 128-bit key. It does not print.
 #[derive(Clone, PartialEq, Eq)]
@@ -155,16 +156,7 @@ fn parse_key(text: &str) -> Option<[u8; 16]> {
 
 /// The bytes of a file that only its owner and group should read, and a warning where everyone can.
 pub(super) fn read_private(path: &Path) -> io::Result<(Vec<u8>, Option<String>)> {
-    let file = std::fs::File::open(path)?;
-    let metadata = file.metadata()?;
-    let mut bytes = Vec::new();
-    file.take(LONGEST_SECRET_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST_SECRET_FILE_BYTES {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("it is longer than {LONGEST_SECRET_FILE_BYTES} bytes"),
-        ));
-    }
+    let (bytes, metadata) = regular_file::read(path, LONGEST_SECRET_FILE_BYTES)?;
     Ok((bytes, everyone_reads(path, &metadata)))
 }
 

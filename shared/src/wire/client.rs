@@ -24,6 +24,7 @@ use super::{
 };
 use crate::bell::Bell;
 use crate::record::Record;
+use crate::regular_file;
 
 /// Why there is no session with capture, or a request was not carried out.
 #[derive(Debug, Error)]
@@ -41,6 +42,14 @@ pub enum ClientError {
     NotServed {
         /// The socket.
         path: PathBuf,
+    },
+    /// What is there is no socket.
+    #[error("{} is {kind} and no socket (queue.socket)", path.display())]
+    NotASocket {
+        /// What is there.
+        path: PathBuf,
+        /// What kind of thing that is.
+        kind: String,
     },
     /// The file's mode keeps this user out.
     #[error(
@@ -616,8 +625,12 @@ fn connect_within(path: &Path, timeout: Duration) -> Result<UnixStream, ClientEr
     };
     let path = path.to_path_buf();
     attempt().map_err(|error| match error {
-        Errno::NOENT | Errno::NOTDIR => ClientError::NoSocket { path },
-        Errno::CONNREFUSED | Errno::NOTSOCK => ClientError::NotServed { path },
+        Errno::NOENT | Errno::NOTDIR | Errno::CONNREFUSED | Errno::NOTSOCK => match regular_file::kind(&path)
+        {
+            None => ClientError::NoSocket { path },
+            Some(kind) if kind == regular_file::SOCKET => ClientError::NotServed { path },
+            Some(kind) => ClientError::NotASocket { path, kind },
+        },
         Errno::ACCESS | Errno::PERM => ClientError::Permission { path },
         // As many connections wait to be accepted as may.
         Errno::AGAIN => ClientError::Silent { path },
