@@ -12,6 +12,7 @@
 //! * [`dialects`]: every dialect of the household through the real programs.
 //! * [`corpus`]: real telegrams, where the folder of them is there.
 //! * [`containers`]: the images and compositions in a real engine; `tests/containers` runs these.
+//! * [`programs`]: every outside program that a test starts is in the list of them.
 //! * [`sharing`]: several at once, strangers among them, harm nobody but themselves.
 //! * [`soak`]: a day of meter time with outages; `tests/soak` runs it.
 //! * [`source`]: what must hold of the source itself.
@@ -34,6 +35,7 @@ mod disk;
 mod installation;
 mod outage;
 mod path;
+mod programs;
 mod sharing;
 mod soak;
 mod source;
