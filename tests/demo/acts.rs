@@ -6,12 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tests::ledger::Ledger;
 
 use crate::count::Count;
 use crate::options::Options;
-use crate::screen::{Look, Screen, bar};
+use crate::screen::{Look, Screen, bar, plain};
 use crate::stage::Stage;
 
 /// How it ended.
@@ -21,7 +21,6 @@ pub(crate) enum Ending {
     Interrupted,
 }
 
-const BAR_CELLS: usize = 24;
 const FRAME: Duration = Duration::from_millis(100);
 /// How long the backlog may take after the broker is back: the publisher's longest back-off is half a
 /// minute.
@@ -29,15 +28,15 @@ const RECOVERY: Duration = Duration::from_secs(90);
 
 pub(crate) fn perform(options: &Options, screen: &mut Screen) -> anyhow::Result<Ending> {
     let is_interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&is_interrupted))?;
     }
     introduce(options, screen);
-    let programs = Stage::programs()?;
-    if is_interrupted.load(Ordering::Relaxed) {
-        return Ok(Ending::Interrupted);
-    }
-    let stage = Stage::set(options, &programs, &is_interrupted)?;
+    let stage = match Stage::set(options, &is_interrupted) {
+        Ok(stage) => stage,
+        Err(_) if is_interrupted.load(Ordering::Relaxed) => return Ok(Ending::Interrupted),
+        Err(error) => return Err(error),
+    };
     let mut play = Play {
         options,
         screen,
@@ -63,21 +62,18 @@ fn introduce(options: &Options, screen: &mut Screen) {
     );
     screen.say(&title);
     screen.say("");
+    if screen.width() < 75 {
+        screen.say("  meter ─► capture ─► queue");
+        screen.say("  ─► publisher ─► broker ─► subscriber");
+        return;
+    }
     screen.say("    meter ──► capture ──► queue ──► publisher ──► broker ──► subscriber");
-    let meter = if options.usb.is_some() {
-        "yours"
-    } else {
-        "simulated"
-    };
-    let broker = if options.mqtt_address.is_some() {
-        "yours"
-    } else {
-        "embedded"
-    };
+    let owner = |is_yours: bool, else_it_is| if is_yours { "yours" } else { else_it_is };
+    let meter = owner(options.usb.is_some(), "simulated");
+    let broker = owner(options.mqtt_address.is_some(), "embedded");
     let under = format!("    {meter:<10}process     on disk   process       {broker:<11}this demo");
     let under = screen.paint(Look::Dim, &under);
     screen.say(&under);
-    screen.act("Building capture and publisher from this source (cargo build)");
 }
 
 struct Play<'a> {
@@ -107,17 +103,17 @@ impl Play<'_> {
             Some(meter) => {
                 meter.begin();
                 format!(
-                    "The meter of a household with sun on its roof begins to send, {} telegrams a second",
+                    "The meter of a household begins to send, {} telegrams a second",
                     self.options.rate
                 )
             }
-            None => format!("Reading the meter at {}", self.stage.meter_name),
+            None => format!("Reading the meter at {}", plain(&self.stage.meter_name)),
         };
         self.screen.act(&what);
         let topic = &self.options.mqtt_topic;
         let line = format!(
-            "A subscriber of {topic} at the {} broker receives, among others:",
-            self.stage.broker_name
+            "A subscriber of {topic} ({} broker) receives, among others:",
+            plain(&self.stage.broker_name)
         );
         self.screen.say(&format!("  {line}"));
         if !self.for_a_while(self.options.before(), false)? {
@@ -126,12 +122,15 @@ impl Play<'_> {
 
         let outage = self.options.outage();
         self.screen.act(&format!(
-            "The broker goes away for {} seconds: connections are cut, new ones refused",
+            "The broker goes away for {} s: connections are cut, new ones not answered",
             outage.as_secs()
         ));
         self.screen
             .say("  The meter does not stop, so capture goes on storing:");
-        self.stage.proxy.refuse();
+        // As when its network is gone. An attempt that gets no answer is under way when the broker is back, so that
+        // nobody waits for the next one.
+        self.stage.proxy.hold();
+        self.stage.proxy.cut();
         if !self.for_a_while(outage, true)? {
             return Ok(Ending::Interrupted);
         }
@@ -188,14 +187,8 @@ impl Play<'_> {
             }
             let numbers = self.look()?;
             let is_away = numbers.received < numbers.stored && self.stage.proxy.connections() == 0;
-            self.show(
-                numbers,
-                if is_away {
-                    "the publisher pauses before it tries again"
-                } else {
-                    ""
-                },
-            );
+            let note = format!("publisher pauses, {} s", started.elapsed().as_secs());
+            self.show(numbers, if is_away { &note } else { "" });
             if numbers.received >= numbers.stored && numbers.stored >= numbers.sent {
                 return Ok(true);
             }
@@ -227,11 +220,8 @@ impl Play<'_> {
             if message.topic == self.options.mqtt_topic {
                 self.ledger.take(&message.payload);
             } else if message.topic.ends_with("/availability") {
-                let line = format!(
-                    "    {}: {}",
-                    message.topic,
-                    String::from_utf8_lossy(&message.payload)
-                );
+                let payload = String::from_utf8_lossy(&message.payload);
+                let line = plain(&format!("    {}: {payload}", message.topic));
                 let line = self.screen.paint(Look::Dim, &line);
                 self.screen.say(&line);
             }
@@ -240,7 +230,7 @@ impl Play<'_> {
         let is_time = at.is_none_or(|at| at.elapsed() > Duration::from_millis(1_500));
         let last = self.ledger.readings().last();
         if let Some((sequence, reading)) = last.filter(|(sequence, _)| is_time && Some(*sequence) != shown) {
-            let line = describe(*sequence, reading);
+            let line = plain(&describe(*sequence, reading));
             self.last_shown = Some((Instant::now(), *sequence));
             self.screen.say(&line);
         }
@@ -255,13 +245,25 @@ impl Play<'_> {
         } = numbers;
         let waiting = stored.saturating_sub(received);
         self.most_waiting = self.most_waiting.max(waiting);
+        // What there is room for: the bar and the note matter more than the first two numbers.
+        let room = self.screen.width();
+        let (text, cells) = match room {
+            104.. => (
+                format!("sent {sent:>5}  stored {stored:>5}  received {received:>5}  waiting {waiting:>4} "),
+                24,
+            ),
+            70.. => (
+                format!("stored {stored:>5}  received {received:>5}  waiting {waiting:>4} "),
+                10,
+            ),
+            _ if note.is_empty() => (format!("waiting {waiting:>4} "), room.saturating_sub(20).min(20)),
+            _ => (format!("waiting {waiting:>4} "), 0),
+        };
         let bar = self
             .screen
-            .paint(Look::Waiting, &bar(waiting, self.most_waiting, BAR_CELLS));
+            .paint(Look::Waiting, &bar(waiting, self.most_waiting, cells));
         let note = self.screen.paint(Look::Dim, note);
-        let line = format!(
-            "sent {sent:>5}  stored {stored:>5}  received {received:>5}  waiting {waiting:>4} {bar} {note}"
-        );
+        let line = format!("{text}{bar} {note}");
         self.screen.live(&line);
     }
 
@@ -286,7 +288,8 @@ impl Play<'_> {
         } else {
             let line = self.screen.paint(Look::Bad, "✘ This must not happen.");
             self.screen.say("");
-            self.screen.say(&format!("  {line}\n  {said}"));
+            self.screen.say(&format!("  {line}"));
+            self.screen.complain(&said);
             Ok(Ending::SomethingWrong)
         }
     }
@@ -299,7 +302,7 @@ fn describe(sequence: u64, reading: &Value) -> String {
     let number = |key: &str| reading[key].to_string();
     let gas = reading["Gas_readings"][0]["Value_m3"].to_string();
     format!(
-        "    #{sequence:<5} {time}  draws {:>6} kW  gives back {:>6} kW  tariff {}  gas {:>9} m³",
+        "  #{sequence:<5} {time}  draws {:>6} kW, gives back {:>6} kW, tariff {}, gas {:>9} m³",
         number("Actualpower_incoming_kW"),
         number("Actualpower_outgoing_kW"),
         reading["Tarrif_id"]

@@ -81,11 +81,11 @@ impl Count {
                 "duplicates".to_owned(),
                 self.duplicates,
                 Look::Title,
-                "  the same bytes again; Queue and Sequence tell them",
+                "  the same bytes again (Queue, Sequence)",
             ),
         ];
         if let Some(wrong) = self.wrong {
-            let note = "  every key compared with what the household produced";
+            let note = "  every key, against the household's own";
             lines.push((
                 "readings that differ".to_owned(),
                 wrong,
@@ -96,7 +96,7 @@ impl Count {
         for (name, number, look, note) in lines {
             let number = screen.paint(look, &format!("{number:>7}"));
             let note = screen.paint(Look::Dim, note);
-            screen.say(&format!("    {name:<32}{number}{note}"));
+            screen.say(&format!("    {name:<28}{number}{note}"));
         }
         if let Some(difference) = &self.first_difference {
             let line = screen.paint(Look::Bad, difference);

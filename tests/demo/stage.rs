@@ -1,8 +1,10 @@
 //! What stands on the stage: meter, capture, publisher, proxy, broker and subscriber, all started and
 //! stopped by this process. Dropping it ends both programs, whatever the reason.
 
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -12,12 +14,11 @@ use anyhow::{Context, anyhow, bail};
 use shared::config::credentials::Credentials;
 use shared::wire::Status;
 use shared::wire::client::Client;
+use tempfile::TempDir;
 use tests::broker::Embedded;
-use tests::folder::Folder;
 use tests::household::{Dialect, Household, Settings, Truth};
 use tests::meter::{Meter, PtyMeter, TcpMeter};
 use tests::process::Process;
-use tests::programs::Programs;
 use tests::proxy::Proxy;
 use tests::subscriber::Subscriber;
 
@@ -33,24 +34,21 @@ pub(crate) struct Stage {
     status: Client,
     pub(crate) meter_name: String,
     pub(crate) broker_name: String,
-    _folder: Folder,
+    _folder: TempDir,
 }
 
 impl Stage {
-    /// Builds the two programs. cargo's progress goes to the terminal.
-    pub(crate) fn programs() -> anyhow::Result<Programs> {
-        Programs::find(Stdio::inherit()).map_err(|error| anyhow!(error))
-    }
-
     /// Starts everything; the meter is silent yet.
-    pub(crate) fn set(
-        options: &Options,
-        programs: &Programs,
-        is_interrupted: &AtomicBool,
-    ) -> anyhow::Result<Self> {
-        let folder = Folder::new();
-        let (proxy, broker_name) = match options.broker()? {
-            Some((host, port)) => (Proxy::to_host(&host, port), format!("{host}:{port}")),
+    pub(crate) fn set(options: &Options, is_interrupted: &AtomicBool) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("smartmeter-demo-")
+            .tempdir()
+            .context("no scratch folder can be made")?;
+        let (proxy, broker_name) = match &options.mqtt_address {
+            Some((host, port)) => {
+                reach(host, *port)?;
+                (Proxy::to_host(host, *port), format!("{host}:{port}"))
+            }
             None => (
                 Proxy::to(Embedded::start().map_err(|error| anyhow!(error))?.port()),
                 "embedded".to_owned(),
@@ -68,31 +66,30 @@ impl Stage {
         // Straight to the broker, past the proxy: the subscriber is somebody else, whom the outage of the
         // publisher's connection does not concern.
         let (host, port) = proxy.target();
-        let subscriber = Subscriber::start_at(&host, port, &filter, pair);
+        let subscriber = Subscriber::try_start_at(&host, port, &filter, pair, PATIENCE)
+            .map_err(|error| anyhow!("the broker does not take a subscriber: {error}"))?;
 
         let mut line: Option<Box<dyn Meter>> = None;
         let (address, meter_name) = match &options.usb {
             Some(port) => (port.clone(), port.clone()),
             None => {
-                let meter = simulated_line(&folder);
+                let meter = simulated_line(folder.path());
                 let address = meter.address();
                 line = Some(meter);
                 (address, "simulated".to_owned())
             }
         };
         let configuration = configuration(options, &address, proxy.port());
-        let file = folder.write("demo.yml", configuration);
-        let arguments = ["-config".into(), file.into_os_string()];
-        let capture = Process::start(
-            "capture",
-            programs.capture().current_dir(folder.path()).args(&arguments),
-        );
-        let publisher = Process::start(
-            "publisher",
-            programs.publisher().current_dir(folder.path()).args(&arguments),
-        );
+        std::fs::write(folder.path().join("demo.yml"), configuration)
+            .context("the scratch folder cannot be written to")?;
+        let start = |name| {
+            let mut command = program(name)?;
+            command.current_dir(folder.path()).args(["-config", "demo.yml"]);
+            anyhow::Ok(Process::start(name, &mut command))
+        };
+        let (mut capture, publisher) = (start(CAPTURE)?, start(PUBLISHER)?);
 
-        let status = connect(&folder.join("queue.sock"), &capture, is_interrupted)?;
+        let status = connect(&folder.path().join("queue.sock"), &mut capture, is_interrupted)?;
         let household = Household::new(Settings {
             phases: 3,
             solar_peak_w: 4_800,
@@ -168,7 +165,7 @@ impl Stage {
             {
                 return Ok(());
             }
-            if started.elapsed() > Duration::from_secs(20) {
+            if started.elapsed() > PATIENCE {
                 bail!(
                     "the meter's port {} is not open: {}. {}",
                     status.port,
@@ -182,8 +179,53 @@ impl Stage {
     }
 }
 
+/// How long a broker, capture and the port may take before the demo says what is wrong.
+const PATIENCE: Duration = Duration::from_secs(5);
+const CAPTURE: &str = "capture";
+const PUBLISHER: &str = "publisher";
+
+/// This very program under the name of one of the two that are linked into it.
+fn program(name: &str) -> anyhow::Result<Command> {
+    let mut command =
+        Command::new(std::env::current_exe().context("where this program is cannot be found out")?);
+    command.arg0(name);
+    tests::process::clean_environment(&mut command);
+    Ok(command)
+}
+
+/// Runs as one of the two programs where it was started under its name.
+pub(crate) fn as_program() -> Option<ExitCode> {
+    let name = std::env::args_os().next()?;
+    if name != CAPTURE && name != PUBLISHER {
+        return None;
+    }
+    // A demo that is killed takes both programs along.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+    Some(if name == CAPTURE {
+        capture::cli::main(std::env::args_os()).into()
+    } else {
+        publisher::cli::run(std::env::args_os()).into()
+    })
+}
+
+/// Fails with the reason when nothing takes a connection there.
+fn reach(host: &str, port: u16) -> anyhow::Result<()> {
+    let addresses = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| anyhow!("--mqtt_address: no host named {host} is known ({error})"))?;
+    let mut last = None;
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(_) => return Ok(()),
+            Err(error) => last = Some(error),
+        }
+    }
+    let error = last.map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
+    bail!("--mqtt_address: no broker takes a connection at {host}:{port}: {error}")
+}
+
 /// A pty, or TCP where this machine has none to give.
-fn simulated_line(folder: &Folder) -> Box<dyn Meter> {
+fn simulated_line(folder: &Path) -> Box<dyn Meter> {
     match PtyMeter::try_plug_in(&folder.join("ttyUSB0")) {
         Ok(meter) => Box::new(meter),
         Err(_) => Box::new(TcpMeter::listen()),
@@ -215,21 +257,24 @@ fn configuration(options: &Options, usb: &str, port: u16) -> String {
     )
 }
 
-fn connect(socket: &Path, capture: &Process, is_interrupted: &AtomicBool) -> anyhow::Result<Client> {
+fn connect(socket: &Path, capture: &mut Process, is_interrupted: &AtomicBool) -> anyhow::Result<Client> {
     let started = Instant::now();
     loop {
         match Client::connect(socket, Duration::from_secs(10)) {
             Ok(client) => return Ok(client),
-            Err(error)
-                if started.elapsed() > Duration::from_secs(20) || is_interrupted.load(Ordering::Relaxed) =>
-            {
-                bail!(
-                    "capture does not serve its queue: {error}. It said:\n{}",
-                    capture.said()
-                );
+            Err(error) => {
+                if let Some(status) = capture.exit_status() {
+                    bail!("capture has ended with {status}. It said:\n{}", capture.said());
+                }
+                if started.elapsed() > PATIENCE || is_interrupted.load(Ordering::Relaxed) {
+                    bail!(
+                        "capture does not serve its queue: {error}. It said:\n{}",
+                        capture.said()
+                    );
+                }
             }
-            Err(_) => thread::sleep(Duration::from_millis(20)),
         }
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -9,6 +9,7 @@
 //! * [`disk`]: nor does a disk that is full, or gone for a while.
 //! * [`crash`]: nor does `kill -9`, or SIGTERM.
 //! * [`command_line`]: the Go program's command lines and files, and the commands, as users type them.
+//! * [`demo`]: the demo in a terminal of any width.
 //! * [`dialects`]: every dialect of the household through the real programs.
 //! * [`corpus`]: real telegrams, where the folder of them is there.
 //! * [`containers`]: the images and compositions in a real engine; `tests/containers` runs these.
@@ -30,6 +31,7 @@ mod command_line;
 mod containers;
 mod corpus;
 mod crash;
+mod demo;
 mod dialects;
 mod disk;
 mod installation;

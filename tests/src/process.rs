@@ -299,7 +299,7 @@ fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
 }
 
 /// The environment of a program under test: this process's, without what would configure it.
-pub(crate) fn clean_environment(command: &mut Command) {
+pub fn clean_environment(command: &mut Command) {
     let ours: BTreeMap<_, _> = std::env::vars_os().collect();
     for name in ours
         .keys()

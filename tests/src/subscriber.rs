@@ -63,6 +63,21 @@ impl Subscriber {
 
     /// The same anywhere, with a user's name and password.
     pub fn start_at(host: &str, port: u16, filter: &str, credentials: Option<(&str, &str)>) -> Self {
+        Self::try_start_at(host, port, filter, credentials, Duration::from_secs(30))
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same where it is not sure that the broker accepts it.
+    ///
+    /// # Errors
+    /// When the broker has not confirmed the subscription within the deadline: the last error.
+    pub fn try_start_at(
+        host: &str,
+        port: u16,
+        filter: &str,
+        credentials: Option<(&str, &str)>,
+        deadline: Duration,
+    ) -> Result<Self, String> {
         let id = format!("subscriber-{}-{port}-{:x}", std::process::id(), unique());
         let mut options = MqttOptions::new(id, host, port);
         options
@@ -114,18 +129,21 @@ impl Subscriber {
             client,
             listener: Some(listener),
         };
-        subscriber.wait(
-            &format!("a subscription at {host}:{port}"),
-            Duration::from_secs(30),
-            |state| {
-                if state.subscriptions > 0 {
-                    Ok(())
-                } else {
-                    Err(format!("last error: {:?}", state.last_error))
-                }
-            },
-        );
-        subscriber
+        let ends = Instant::now() + deadline;
+        let mut state = subscriber.shared.lock();
+        while state.subscriptions == 0 {
+            let left = ends.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(format!(
+                    "{host}:{port} has not confirmed a subscription within {deadline:?}; last error: {:?}",
+                    state.last_error
+                ));
+            }
+            let waited = subscriber.shared.changed.wait_timeout(state, left);
+            state = waited.expect("the subscriber's lock is not poisoned").0;
+        }
+        drop(state);
+        Ok(subscriber)
     }
 
     /// All that has come so far.
