@@ -2,8 +2,8 @@
 //! telegram, the record that a queue stores, the protocol of the Unix socket between the two, and
 //! the configuration file with its flags.
 //!
-//! Nothing here opens a port, a queue or a network connection, except [`wire::client`], which
-//! connects to the Unix socket that capture serves.
+//! Nothing here opens a port, a queue or a connection, except [`wire::client`], which connects to the Unix socket
+//! that capture serves, and [`net`], which connects to a host.
 
 pub mod backoff;
 pub mod bell;
@@ -13,6 +13,7 @@ pub mod dsmr;
 pub mod exit;
 pub mod logging;
 pub mod moment;
+pub mod net;
 pub mod record;
 pub mod regular_file;
 pub mod telegram;

@@ -4,11 +4,12 @@
 //! probes within [`KEEPALIVE_IDLE`] + 3 × [`KEEPALIVE_EVERY`]; one whose network still answers but which
 //! sends nothing, by the silence that intake allows.
 
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use rustix::net::sockopt;
+use shared::net::{self, ConnectError};
 
 use super::stop::Stop;
 use super::trouble::Trouble;
@@ -19,8 +20,8 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 /// How long after one probe the next goes out; the third without an answer ends the connection.
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 
-/// How long each address is tried.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long all addresses of the name have to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects to the first address of `host` that answers.
 ///
@@ -30,25 +31,30 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub fn connect(host: &str, port: u16, stop: &Stop) -> Result<TcpStream, Trouble> {
     let address = format!("{host}:{port}");
     let (sender, receiver) = sync_channel(1);
-    let target = (host.trim_matches(['[', ']']).to_owned(), port);
+    let name = host.trim_matches(['[', ']']).to_owned();
     // Neither a name server nor a connection can be waited for together with a request to stop.
     std::thread::Builder::new()
         .name("connect".to_owned())
-        .spawn(move || drop(sender.send(connect_to(&target))))
+        .spawn(move || drop(sender.send(net::connect(&name, port, CONNECT_TIMEOUT))))
         .map_err(|source| Trouble::Connection {
             address: address.clone(),
             source,
         })?;
     loop {
         match receiver.recv_timeout(Duration::from_millis(50)) {
-            Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(Failure::Lookup(source))) => {
+            Ok(Ok(connection)) => {
+                return match prepare(&connection) {
+                    Ok(()) => Ok(connection),
+                    Err(source) => Err(Trouble::Connection { address, source }),
+                };
+            }
+            Ok(Err(ConnectError::Lookup(source))) => {
                 return Err(Trouble::UnknownHost {
                     host: host.to_owned(),
                     source,
                 });
             }
-            Ok(Err(Failure::Connect(source))) => return Err(Trouble::Connection { address, source }),
+            Ok(Err(ConnectError::Connect(source))) => return Err(Trouble::Connection { address, source }),
             Err(RecvTimeoutError::Timeout) if !stop.is_asked() => {}
             Err(_) => {
                 return Err(Trouble::Connection {
@@ -60,32 +66,12 @@ pub fn connect(host: &str, port: u16, stop: &Stop) -> Result<TcpStream, Trouble>
     }
 }
 
-enum Failure {
-    Lookup(std::io::Error),
-    Connect(std::io::Error),
-}
-
-fn connect_to(target: &(String, u16)) -> Result<TcpStream, Failure> {
-    let addresses = (target.0.as_str(), target.1)
-        .to_socket_addrs()
-        .map_err(Failure::Lookup)?;
-    let mut last = Failure::Lookup(std::io::Error::other("the name has no address"));
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).and_then(prepared) {
-            Ok(connection) => return Ok(connection),
-            Err(error) => last = Failure::Connect(error),
-        }
-    }
-    Err(last)
-}
-
-fn prepared(connection: TcpStream) -> std::io::Result<TcpStream> {
-    connection.set_nonblocking(true)?;
-    sockopt::set_socket_keepalive(&connection, true)?;
-    sockopt::set_tcp_keepidle(&connection, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(&connection, KEEPALIVE_EVERY)?;
-    sockopt::set_tcp_keepcnt(&connection, 3)?;
-    Ok(connection)
+fn prepare(connection: &TcpStream) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(connection, true)?;
+    sockopt::set_tcp_keepidle(connection, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(connection, KEEPALIVE_EVERY)?;
+    sockopt::set_tcp_keepcnt(connection, 3)?;
+    Ok(())
 }
 
 #[cfg(test)]
