@@ -7,9 +7,9 @@
 //!   end has been acknowledged (or passed over, which is counted and said).
 //! * Messages are first sent in the order in which they were offered.
 //! * Everything that was sent and not acknowledged when a connection is lost is sent again on the
-//!   next, byte for byte.
-//! * Not more than [`WINDOW_BYTES`] are unacknowledged, a single larger message excepted, and never
-//!   more messages than [`WINDOW_MESSAGES`] or than the broker's receive maximum.
+//!   next, byte for byte. An array of which the broker cannot have the end may be split first.
+//! * Not more than the link to the broker carries in some seconds ([`link`]), and never more than [`WINDOW_BYTES`],
+//!   are unacknowledged, a single larger message excepted, and never more messages than [`WINDOW_MESSAGES`] or than the broker's receive maximum.
 //! * After [`LOSSES_BEFORE_ONE`] connections lost without progress one message is outstanding at a
 //!   time, so that the one the broker will not take can be named.
 //! * A state message is never of an older sequence than one already sent, and neither it nor
@@ -25,6 +25,7 @@
 //! taken to be the broker's.
 
 pub mod array;
+mod link;
 mod window;
 
 use std::collections::VecDeque;
@@ -33,20 +34,28 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared::config::OnTrouble;
 
+use link::Link;
 use window::{Progress, Window};
 
 /// Bound on payload bytes held and unacknowledged.
 pub const WINDOW_BYTES: usize = 2 * 1024 * 1024;
 /// Bound on messages held and unacknowledged: with 50 ms to the broker, 20,000 a second.
 pub const WINDOW_MESSAGES: usize = 1024;
-/// With messages outstanding, this long without any PUBACK is a lost connection.
+/// With messages outstanding, this long without any PUBACK, and without that the broker's side takes any more of
+/// them, is a lost connection.
 pub const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is taken more slowly than this on the whole, in bytes a second, is not being taken: the slowest modem that a
+/// meter was ever read by carries four times as much.
+pub const LEAST_RATE: u32 = 256;
 /// Connections lost without progress after which one message is outstanding at a time.
 pub const LOSSES_BEFORE_ONE: u32 = 2;
 /// Refusals of a message alone on its connection before it is halved or passed over.
 pub const REFUSALS_BEFORE_SKIP: u32 = 2;
 /// Messages passed over with nothing acknowledged in between.
 pub const SKIPS_WITHOUT_PROGRESS: u32 = 3;
+
+/// Why state and availability are off for a connection.
+const NO_RETAINED: &str = "the broker keeps no retained messages";
 
 const FIRST_HOLD: Duration = Duration::from_secs(1);
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
@@ -134,6 +143,20 @@ pub enum Event {
         receive_maximum: u16,
         /// The largest payload it takes, in bytes; none where it names no bound.
         largest_payload: Option<usize>,
+        /// Whether it keeps retained messages.
+        takes_retained: bool,
+    },
+    /// The broker's side is taking what it was sent, and there is more for it to take.
+    Taken {
+        /// So many bytes.
+        bytes: usize,
+        /// In this time.
+        within: Duration,
+    },
+    /// The broker cannot have this message: it was not sent the end of it, and the connection is gone.
+    Unsent {
+        /// Which.
+        id: u64,
     },
     /// PUBACK with success, or with no matching subscribers.
     Acknowledged {
@@ -252,6 +275,7 @@ pub struct Settings {
 pub struct Delivery {
     settings: Settings,
     window: Window,
+    link: Link,
     connection: Option<Connection>,
     next_id: u64,
     state: StateSlot,
@@ -271,11 +295,14 @@ pub struct Delivery {
 struct Connection {
     receive_maximum: usize,
     largest_payload: usize,
+    takes_retained: bool,
     /// Everything sent, from the oldest unacknowledged on: packet ids are given in this order, so
     /// its length, not the number unacknowledged, is what must stay within the receive maximum.
     in_flight: VecDeque<InFlight>,
     bytes: usize,
     last_acknowledgement: Duration,
+    /// What the broker's side has taken since then without an acknowledgement, and when the last of it.
+    taken: Option<(usize, Duration)>,
     /// What was last said of availability, and the message while it is under way.
     availability: Option<(bool, Option<u64>)>,
     has_progressed: bool,
@@ -283,12 +310,14 @@ struct Connection {
     has_answered: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct InFlight {
     id: u64,
     kind: Kind,
     bytes: usize,
     sent_at: Duration,
+    /// What the link had delivered by then.
+    delivered: u64,
     is_done: bool,
 }
 
@@ -306,6 +335,7 @@ impl Delivery {
         Self {
             settings,
             window: Window::default(),
+            link: Link::new(),
             connection: None,
             next_id: 1,
             state: StateSlot::default(),
@@ -342,6 +372,11 @@ impl Delivery {
     /// Payload bytes held.
     pub fn bytes_held(&self) -> usize {
         self.window.bytes()
+    }
+
+    /// What the link to the broker carries, in bytes a second, if it has shown that it is slow.
+    pub fn link_rate(&self) -> Option<u64> {
+        self.link.rate()
     }
 
     /// Counts since the start.
@@ -383,10 +418,14 @@ impl Delivery {
             Event::Connected {
                 receive_maximum,
                 largest_payload,
+                takes_retained,
             } => {
                 self.forget_connection();
-                self.connection = Some(Connection::new(now, receive_maximum, largest_payload));
+                let connection = Connection::new(now, receive_maximum, largest_payload, takes_retained);
+                self.connection = Some(connection);
             }
+            Event::Taken { bytes, within } => self.taken(now, bytes, within),
+            Event::Unsent { id } => self.window.unsent(id),
             Event::Acknowledged { id } => self.acknowledged(now, id),
             Event::Rejected { id, fault, reason } => self.rejected(now, id, fault, &reason, actions),
             Event::Disconnected { reason } => self.lost(Fault::Message, &reason, actions),
@@ -424,9 +463,12 @@ impl Delivery {
         let Some(connection) = &mut self.connection else {
             return;
         };
-        let Some(kind) = connection.done(now, id) else {
+        let Some(sent) = connection.done(now, id) else {
             return;
         };
+        let kind = sent.kind;
+        self.link
+            .acknowledged(sent.bytes, now.saturating_sub(sent.sent_at), sent.delivered);
         self.counts.acknowledged += 1;
         self.named_beside_window.retain(|named| *named != kind);
         match kind {
@@ -451,7 +493,7 @@ impl Delivery {
         let Some(connection) = &mut self.connection else {
             return;
         };
-        let Some(kind) = connection.done(now, id) else {
+        let Some(InFlight { kind, .. }) = connection.done(now, id) else {
             return;
         };
         match kind {
@@ -480,6 +522,14 @@ impl Delivery {
                     self.held_until = Some(now + self.hold);
                 }
             }
+        }
+    }
+
+    fn taken(&mut self, now: Duration, bytes: usize, within: Duration) {
+        self.link.taken(bytes, within);
+        if let Some(connection) = &mut self.connection {
+            let (before, _) = connection.taken.unwrap_or_default();
+            connection.taken = Some((before + bytes, now));
         }
     }
 
@@ -580,6 +630,7 @@ impl Delivery {
             .is_some_and(|deadline| deadline <= now);
         if is_overdue {
             let seconds = ACKNOWLEDGEMENT_TIMEOUT.as_secs();
+            self.link.was_silent();
             actions.push(Action::Disconnect {
                 reason: format!("the broker has acknowledged nothing for {seconds} s"),
             });
@@ -621,10 +672,16 @@ impl Delivery {
             let Some((place, held)) = self.window.first_waiting() else {
                 break;
             };
-            let size = held.payload.len();
-            if connection.in_flight.len() >= bound
-                || (connection.bytes > 0 && connection.bytes + size > WINDOW_BYTES)
-            {
+            let (kind, payload, may_be_cut) = (held.kind, held.payload.clone(), held.may_be_cut());
+            let size = payload.len();
+            if connection.in_flight.len() >= bound {
+                break;
+            }
+            let largest = self.link.largest_array();
+            if size > largest && may_be_cut && self.window.split(place, largest) {
+                continue;
+            }
+            if connection.bytes > 0 && connection.bytes + size > self.link.at_once() {
                 break;
             }
             if size > connection.largest_payload {
@@ -637,11 +694,9 @@ impl Delivery {
                 }
                 continue;
             }
-            let kind = held.kind;
-            let payload = held.payload.clone();
-            let id = connection.sent(now, &mut self.next_id, kind, size);
+            let id = connection.sent(now, &mut self.next_id, kind, size, self.link.delivered());
             if let Some(held) = self.window.at_mut(place) {
-                held.progress = Progress::Sent(id);
+                held.sent(id);
             }
             actions.push(Action::Publish(Message { id, kind, payload }));
         }
@@ -664,10 +719,17 @@ impl Delivery {
         if connection.in_flight.len() >= bound || self.state.sent.is_some() {
             return;
         }
+        if !connection.takes_retained {
+            if self.state.waiting.is_some() {
+                self.name_beside_window(Kind::State, NO_RETAINED, actions);
+            }
+            return;
+        }
         let Some((sequence, payload)) = self.state.waiting.take() else {
             return;
         };
-        let id = connection.sent(now, &mut self.next_id, Kind::State, payload.len());
+        let delivered = self.link.delivered();
+        let id = connection.sent(now, &mut self.next_id, Kind::State, payload.len(), delivered);
         self.state.sent = Some((id, sequence, payload.clone()));
         actions.push(Action::Publish(Message {
             id,
@@ -695,8 +757,19 @@ impl Delivery {
         if is_said {
             return;
         }
+        if !connection.takes_retained {
+            self.name_beside_window(Kind::Availability, NO_RETAINED, actions);
+            return;
+        }
         let payload = Bytes::from_static(if is_online { b"online" } else { b"offline" });
-        let id = connection.sent(now, &mut self.next_id, Kind::Availability, payload.len());
+        let delivered = self.link.delivered();
+        let id = connection.sent(
+            now,
+            &mut self.next_id,
+            Kind::Availability,
+            payload.len(),
+            delivered,
+        );
         connection.availability = Some((is_online, Some(id)));
         actions.push(Action::Publish(Message {
             id,
@@ -738,20 +811,27 @@ impl Delivery {
 }
 
 impl Connection {
-    fn new(now: Duration, receive_maximum: u16, largest_payload: Option<usize>) -> Self {
+    fn new(
+        now: Duration,
+        receive_maximum: u16,
+        largest_payload: Option<usize>,
+        takes_retained: bool,
+    ) -> Self {
         Self {
             receive_maximum: usize::from(receive_maximum.max(1)),
             largest_payload: largest_payload.unwrap_or(usize::MAX),
+            takes_retained,
             in_flight: VecDeque::new(),
             bytes: 0,
             last_acknowledgement: now,
+            taken: None,
             availability: None,
             has_progressed: false,
             has_answered: false,
         }
     }
 
-    fn sent(&mut self, now: Duration, next_id: &mut u64, kind: Kind, bytes: usize) -> u64 {
+    fn sent(&mut self, now: Duration, next_id: &mut u64, kind: Kind, bytes: usize, delivered: u64) -> u64 {
         let id = *next_id;
         *next_id += 1;
         self.bytes += bytes;
@@ -760,13 +840,14 @@ impl Connection {
             kind,
             bytes,
             sent_at: now,
+            delivered,
             is_done: false,
         });
         id
     }
 
     /// The broker has answered to this message. None where it is not outstanding on this connection.
-    fn done(&mut self, now: Duration, id: u64) -> Option<Kind> {
+    fn done(&mut self, now: Duration, id: u64) -> Option<InFlight> {
         let sent = self
             .in_flight
             .iter_mut()
@@ -774,12 +855,13 @@ impl Connection {
         sent.is_done = true;
         self.has_answered = true;
         self.bytes -= sent.bytes;
-        let kind = sent.kind;
+        let sent = sent.clone();
         self.last_acknowledgement = now;
+        self.taken = None;
         while self.in_flight.front().is_some_and(|sent| sent.is_done) {
             self.in_flight.pop_front();
         }
-        Some(kind)
+        Some(sent)
     }
 
     fn availability_answered(&mut self, id: u64) {
@@ -790,10 +872,14 @@ impl Connection {
         }
     }
 
-    /// When the connection counts as lost if nothing is acknowledged until then.
+    /// When the connection counts as lost if nothing is acknowledged or taken until then. What is taken too slowly
+    /// moves it by less than it takes.
     fn timeout(&self) -> Option<Duration> {
         let oldest = self.in_flight.front()?;
-        Some(oldest.sent_at.max(self.last_acknowledgement) + ACKNOWLEDGEMENT_TIMEOUT)
+        let since = oldest.sent_at.max(self.last_acknowledgement);
+        let (bytes, last) = self.taken.unwrap_or((0, since));
+        let earned = Duration::from_secs(bytes as u64) / LEAST_RATE;
+        Some(last.max(since).min(since + earned) + ACKNOWLEDGEMENT_TIMEOUT)
     }
 }
 

@@ -535,6 +535,7 @@ impl Flow {
                 version,
                 receive_maximum,
                 largest_payload,
+                takes_retained,
             } => {
                 self.connection = Some(connection);
                 self.told.broker.clear();
@@ -551,11 +552,18 @@ impl Flow {
                     Event::Connected {
                         receive_maximum,
                         largest_payload,
+                        takes_retained,
                     },
                     orders,
                 );
                 if lag.is_some_and(|lag| lag > 0) {
                     self.ask_for_the_head(orders);
+                }
+            }
+            MqttEvent::Taken { bytes, within } => self.deliver(Event::Taken { bytes, within }, orders),
+            MqttEvent::Unsent { ids } => {
+                for id in ids {
+                    self.deliver(Event::Unsent { id }, orders);
                 }
             }
             MqttEvent::Acknowledged { ids } => {

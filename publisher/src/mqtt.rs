@@ -12,11 +12,13 @@
 //!   MQTT library.
 //! * Only PUBACK counts, under MQTT 5 only with the reasons success and no-matching-subscribers.
 //!   Acknowledgements that came in just before a connection was lost count too.
-//! * The library's `poll` is never cancelled while a connection is wanted: it is not safe to.
-//! * Names are resolved at every attempt.
+//! * What the broker sends is bounded before it is read, and whatever was not asked for ends the connection.
+//! * Names are resolved at every attempt, and their addresses raced.
 
 mod connection;
+mod incoming;
 mod tls;
+mod transport;
 mod trouble;
 mod version311;
 mod version5;
@@ -175,6 +177,20 @@ pub enum MqttEvent {
         receive_maximum: u16,
         /// The largest payload it takes, in bytes; none where it names no bound.
         largest_payload: Option<usize>,
+        /// Whether it keeps retained messages.
+        takes_retained: bool,
+    },
+    /// The broker's side is taking what it was sent, and there is more for it to take.
+    Taken {
+        /// So many bytes.
+        bytes: usize,
+        /// In this time.
+        within: Duration,
+    },
+    /// Messages that the broker cannot have, since it was not sent the end of them. A [`MqttEvent::Lost`] follows.
+    Unsent {
+        /// Which.
+        ids: Vec<u64>,
     },
     /// PUBACK with success.
     Acknowledged {
@@ -231,6 +247,7 @@ impl Mqtt {
                 report,
                 commands: received,
                 connection: 0,
+                without_retain: Vec::new(),
             };
             runtime.block_on(keeper.run());
             // Looking up a name cannot be interrupted, and must not hold up the end.
@@ -254,6 +271,8 @@ struct Keeper<R> {
     report: R,
     commands: mpsc::Receiver<Command>,
     connection: u64,
+    /// Brokers that have refused a will because it is retained.
+    without_retain: Vec<BrokerAddress>,
 }
 
 impl<R: FnMut(MqttEvent)> Keeper<R> {
@@ -351,10 +370,31 @@ impl<R: FnMut(MqttEvent)> Keeper<R> {
     }
 
     async fn keep<P: connection::Protocol>(&mut self, broker: &BrokerAddress) -> Ended {
+        let ended = self.keep_with_will::<P>(broker).await;
+        let is_retain_refused = matches!(&ended, Ended::Failed(trouble) if trouble.cause == Cause::Retain);
+        let has_retained_will = self.settings.will.as_ref().is_some_and(|will| will.is_retained);
+        if !is_retain_refused || !has_retained_will || self.without_retain.contains(broker) {
+            return ended;
+        }
+        tracing::warn!(
+            "{}: the broker keeps no retained messages: subscribers that come later do not learn that this publisher \
+             has gone",
+            connection::address(broker)
+        );
+        self.without_retain.push(broker.clone());
+        self.keep_with_will::<P>(broker).await
+    }
+
+    async fn keep_with_will<P: connection::Protocol>(&mut self, broker: &BrokerAddress) -> Ended {
         self.connection += 1;
+        let will = self.settings.will.clone().map(|will| Will {
+            is_retained: will.is_retained && !self.without_retain.contains(broker),
+            ..will
+        });
         connection::keep::<P>(
             &self.settings,
             broker,
+            will.as_ref(),
             self.connection,
             &mut self.commands,
             &mut self.report,

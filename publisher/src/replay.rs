@@ -483,6 +483,7 @@ impl<W: Write> Replaying<W> {
                 version,
                 receive_maximum,
                 largest_payload,
+                takes_retained,
             } => {
                 self.connection = Some(connection);
                 self.told = None;
@@ -490,8 +491,13 @@ impl<W: Write> Replaying<W> {
                 self.deliver(Event::Connected {
                     receive_maximum,
                     largest_payload,
+                    takes_retained,
                 })
             }
+            MqttEvent::Taken { bytes, within } => self.deliver(Event::Taken { bytes, within }),
+            MqttEvent::Unsent { ids } => ids
+                .into_iter()
+                .try_for_each(|id| self.deliver(Event::Unsent { id })),
             MqttEvent::Acknowledged { ids } => ids
                 .into_iter()
                 .try_for_each(|id| self.deliver(Event::Acknowledged { id })),

@@ -271,6 +271,7 @@ impl Simulation {
         self.handle(Event::Connected {
             receive_maximum,
             largest_payload,
+            takes_retained: true,
         });
     }
 
@@ -384,6 +385,7 @@ impl Simulation {
                 self.handle(Event::Connected {
                     receive_maximum: 20,
                     largest_payload: None,
+                    takes_retained: true,
                 });
             }
             self.offer();

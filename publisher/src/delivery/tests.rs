@@ -66,6 +66,7 @@ impl Bench {
         self.handle(Event::Connected {
             receive_maximum,
             largest_payload,
+            takes_retained: true,
         })
     }
 

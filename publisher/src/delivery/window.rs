@@ -20,6 +20,24 @@ pub(super) struct Held {
     pub(super) refusals: u32,
     /// Whether a person has been told about it.
     pub(super) is_named: bool,
+    /// The id it was last sent under.
+    sent_as: Option<u64>,
+    /// Whether the broker may have it from before that.
+    may_be_there: bool,
+}
+
+impl Held {
+    /// It is sent under this id.
+    pub(super) fn sent(&mut self, id: u64) {
+        self.progress = Progress::Sent(id);
+        self.may_be_there |= self.sent_as.is_some();
+        self.sent_as = Some(id);
+    }
+
+    /// Whether the broker cannot have it: what is sent twice is the same bytes.
+    pub(super) fn may_be_cut(&self) -> bool {
+        !self.may_be_there && self.sent_as.is_none()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +98,8 @@ impl Window {
             progress: Progress::Waiting,
             refusals: 0,
             is_named: false,
+            sent_as: None,
+            may_be_there: false,
         }));
     }
 
@@ -138,6 +158,17 @@ impl Window {
         self.bytes -= held.payload.len();
         held.payload = Bytes::new();
         Some(held.last_sequence)
+    }
+
+    /// The broker cannot have what was sent under this id.
+    pub(super) fn unsent(&mut self, id: u64) {
+        for entry in &mut self.entries {
+            if let Entry::Message(held) = entry {
+                if held.sent_as == Some(id) {
+                    held.sent_as = None;
+                }
+            }
+        }
     }
 
     /// The connection is gone: what was sent and not acknowledged is sent again.

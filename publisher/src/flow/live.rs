@@ -222,6 +222,7 @@ impl Live {
             version: "MQTT 5",
             receive_maximum: 1_000,
             largest_payload: None,
+            takes_retained: true,
         }));
         live
     }

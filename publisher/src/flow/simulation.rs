@@ -526,6 +526,7 @@ impl Simulation {
             version: "MQTT 5",
             receive_maximum,
             largest_payload: None,
+            takes_retained: true,
         }));
     }
 
@@ -1152,6 +1153,10 @@ fn commits_of_a_backlog_go_together_and_the_last_at_once() {
     let acknowledgements = simulation.broker.to_acknowledge.len();
     while !simulation.broker.to_acknowledge.is_empty() {
         simulation.acknowledge(0);
+        // What fits beside the rest only now.
+        while !simulation.broker.wire.is_empty() {
+            simulation.arrive();
+        }
     }
     let commits: Vec<u64> = (simulation.capture.commands.iter())
         .filter_map(|command| match command {

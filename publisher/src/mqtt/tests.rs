@@ -99,6 +99,7 @@ impl Bench {
     fn lost(&mut self) -> Trouble {
         match self.next() {
             MqttEvent::Lost(trouble) => trouble,
+            MqttEvent::Unsent { .. } => self.lost(),
             other => panic!("expected a loss, came {other:?}"),
         }
     }

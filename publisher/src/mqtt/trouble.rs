@@ -30,6 +30,8 @@ pub enum Cause {
     Credentials,
     /// Certificates.
     Tls,
+    /// It keeps no retained messages, and was asked to.
+    Retain,
     /// The name, the network, the port.
     Unreachable,
     /// No answer in time.
@@ -79,7 +81,7 @@ impl Trouble {
         Self::new(broker, Cause::Credentials, words)
     }
 
-    /// What the library says, found out by what lies under it.
+    /// What the system or TLS says, found out by what lies under it.
     pub(super) fn from_error(broker: &BrokerAddress, error: &(dyn Error + 'static)) -> Self {
         if let Some(error) = find::<rustls::Error>(error) {
             return Self::new(broker, Cause::Tls, tls_words(error));
@@ -90,16 +92,27 @@ impl Trouble {
         }
     }
 
+    /// The name has no address.
+    pub(super) fn unknown_host(broker: &BrokerAddress, error: &io::Error) -> Self {
+        let words = format!(
+            "no host named {} is known (mqtt.address): check the name, and that this machine has a name server \
+             ({error})",
+            broker.host
+        );
+        Self::new(broker, Cause::Unreachable, words)
+    }
+
+    /// Readings are published at least once, and the broker does not take that.
+    pub(super) fn at_most_once(broker: &BrokerAddress) -> Self {
+        Self::other(
+            broker,
+            "the broker takes messages at most once only (Maximum QoS 0), and then acknowledges none: readings \
+             cannot be delivered to it without loss, so none is sent until it takes QoS 1",
+        )
+    }
+
     fn from_io(broker: &BrokerAddress, error: &io::Error) -> Self {
         let words = error.to_string();
-        if words.contains("lookup address") || words.contains("resolve") {
-            let words = format!(
-                "no host named {} is known (mqtt.address): check the name, and that this machine has a \
-                 name server ({words})",
-                broker.host
-            );
-            return Self::new(broker, Cause::Unreachable, words);
-        }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::new(
                 broker,
@@ -157,6 +170,16 @@ impl Trouble {
     }
 }
 
+/// Words of the broker, for a log line: no control character, and no more of it than a line needs.
+pub(super) fn said(words: &str) -> String {
+    let mut characters = words.chars();
+    let begin: String = characters.by_ref().take(SAID_CHARACTERS).collect();
+    let end = if characters.next().is_some() { "…" } else { "" };
+    format!("{}{end}", begin.escape_debug())
+}
+
+const SAID_CHARACTERS: usize = 64;
+
 fn tls_words(error: &rustls::Error) -> String {
     use rustls::CertificateError;
     match error {
@@ -212,4 +235,18 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 
 fn find_io<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     find::<io::Error>(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_the_broker_are_one_short_line() {
+        assert_eq!(said("quota of Müller"), "quota of Müller");
+        let forged = said("no\r\n2026-01-01 INFO all is well \u{1b}[2J\u{9b}2J\u{202e}");
+        assert!(!forged.chars().any(char::is_control), "{forged}");
+        assert!(forged.starts_with("no\\r\\n2026"), "{forged}");
+        assert!(said(&"x".repeat(1_000)).chars().count() <= 65);
+    }
 }

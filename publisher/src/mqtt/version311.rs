@@ -1,164 +1,95 @@
-//! MQTT 3.1.1 as rumqttc implements it.
+//! MQTT 3.1.1, by rumqttc's packets.
 
-use std::time::Duration;
-
-use bytes::Bytes;
-use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, NetworkOptions,
-    Outgoing, Packet, QoS, StateError, TlsConfiguration, Transport,
-};
+use bytes::{Bytes, BytesMut};
+use rumqttc::{Connect, ConnectReturnCode, LastWill, Login, Packet, Publish, QoS};
 use shared::config::BrokerAddress;
 
-use super::connection::{Happening, Protocol, REQUESTS};
-use super::{CONNECT_TIMEOUT, Cause, KEEP_ALIVE, MqttSettings, Trouble};
-use crate::delivery::WINDOW_MESSAGES;
-
-/// The protocol's own bound on a packet; rumqttc's default of 10 KiB is less than an interval.
-const LARGEST_PACKET: usize = 268_435_460;
-/// We subscribe to nothing: what the broker sends us is small.
-const LARGEST_INCOMING: usize = 64 * 1024;
+use super::connection::{Answer, Greeting, Protocol};
+use super::incoming::{Expected, LARGEST_INCOMING};
+use super::trouble::said;
+use super::{Cause, KEEP_ALIVE, MqttSettings, Trouble, Will};
 
 /// See the module.
 pub(super) struct Version311 {
-    events: EventLoop,
     broker: BrokerAddress,
     has_login: bool,
 }
 
 impl Protocol for Version311 {
-    type Client = AsyncClient;
-    type Loop = Self;
-
     const NAME: &'static str = "MQTT 3.1.1";
+    const ANSWERS: &'static [Expected] = &[Expected::PubAck, Expected::PingResp];
 
-    fn open(settings: &MqttSettings, broker: &BrokerAddress) -> (AsyncClient, Self) {
-        let mut options = MqttOptions::new(&settings.client_id, &broker.host, broker.port);
-        options
-            .set_clean_session(true)
-            .set_keep_alive(KEEP_ALIVE)
-            .set_inflight(WINDOW_MESSAGES as u16)
-            .set_pending_throttle(Duration::ZERO)
-            .set_max_packet_size(LARGEST_INCOMING, LARGEST_PACKET);
-        if let Some(login) = &settings.login {
-            options.set_credentials(&login.user, &login.password);
-        }
-        if let Some(will) = &settings.will {
-            let will = LastWill::new(
-                &will.topic,
-                will.payload.as_str(),
-                QoS::AtLeastOnce,
-                will.is_retained,
-            );
-            options.set_last_will(will);
-        }
-        if let (true, Some(tls)) = (broker.is_tls, &settings.tls) {
-            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.clone())));
-        }
-        let (client, mut events) = AsyncClient::new(options, REQUESTS);
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
-        events.set_network_options(network);
-        (
-            client,
-            Self {
-                events,
-                broker: broker.clone(),
-                has_login: settings.login.is_some(),
-            },
-        )
-    }
-
-    async fn poll(connection: &mut Self) -> Result<Happening, Trouble> {
-        match connection.events.poll().await {
-            Ok(event) => Ok(happening(&event)),
-            Err(error) => Err(connection.trouble(&error)),
+    fn new(settings: &MqttSettings, broker: &BrokerAddress) -> Self {
+        Self {
+            broker: broker.clone(),
+            has_login: settings.login.is_some(),
         }
     }
 
-    fn leftovers(connection: &mut Self) -> Vec<Happening> {
-        connection
-            .events
-            .state
-            .events
-            .drain(..)
-            .map(|event| happening(&event))
-            .collect()
+    fn connect(settings: &MqttSettings, will: Option<&Will>, buffer: &mut BytesMut) -> bool {
+        let mut connect = Connect::new(&settings.client_id);
+        connect.keep_alive = KEEP_ALIVE.as_secs() as u16;
+        connect.last_will = will.map(|will| {
+            let payload = will.payload.as_str();
+            LastWill::new(&will.topic, payload, QoS::AtLeastOnce, will.is_retained)
+        });
+        let login = settings.login.as_ref();
+        connect.login = login.map(|login| Login::new(&login.user, &login.password));
+        connect.write(buffer).is_ok()
     }
 
-    async fn publish(client: &AsyncClient, topic: &str, is_retained: bool, payload: Bytes) -> bool {
-        client
-            .publish_bytes(topic, QoS::AtLeastOnce, is_retained, payload)
-            .await
-            .is_ok()
+    fn publish(
+        topic: &str,
+        is_retained: bool,
+        packet_id: u16,
+        payload: Bytes,
+        buffer: &mut BytesMut,
+    ) -> bool {
+        let mut publish = Publish::from_bytes(topic, QoS::AtLeastOnce, payload);
+        publish.retain = is_retained;
+        publish.pkid = packet_id;
+        publish.write(buffer).is_ok()
     }
 
-    fn say_goodbye(client: &AsyncClient) -> bool {
-        client.try_disconnect().is_ok()
+    fn read(&self, mut packet: BytesMut) -> Result<Answer, Trouble> {
+        match Packet::read(&mut packet, LARGEST_INCOMING) {
+            Ok(Packet::ConnAck(ack)) if ack.code == ConnectReturnCode::Success => {
+                Ok(Answer::Greeted(Greeting::default()))
+            }
+            Ok(Packet::ConnAck(ack)) => Err(self.refused(ack.code)),
+            Ok(Packet::PubAck(ack)) => Ok(Answer::Acknowledged {
+                packet_id: ack.pkid,
+                verdict: Ok(()),
+            }),
+            Ok(Packet::PingResp) => Ok(Answer::Alive),
+            Ok(_) => Err(self.not_mqtt("a packet that was not asked for")),
+            Err(error) => Err(self.not_mqtt(&error.to_string())),
+        }
     }
 }
 
 impl Version311 {
-    fn trouble(&self, error: &ConnectionError) -> Trouble {
-        let broker = &self.broker;
-        match error {
-            ConnectionError::ConnectionRefused(code) => match code {
-                ConnectReturnCode::RefusedProtocolVersion => {
-                    Trouble::new(broker, Cause::Version, "the broker does not speak MQTT 3.1.1")
-                }
-                ConnectReturnCode::BadClientId => Trouble::other(
-                    broker,
-                    "the broker does not accept this client id: set another as mqtt.client_id",
-                ),
-                ConnectReturnCode::BadUserNamePassword => Trouble::credentials(broker, self.has_login),
-                ConnectReturnCode::NotAuthorized => Trouble::not_authorized(broker, self.has_login),
-                ConnectReturnCode::ServiceUnavailable => {
-                    Trouble::other(broker, "the broker says that it is not available at present")
-                }
-                ConnectReturnCode::Success => Trouble::other(broker, "refused without a reason"),
-            },
-            ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => Trouble::timed_out(broker),
-            ConnectionError::NotConnAck(_) => Trouble::new(
-                broker,
-                Cause::Unanswered,
-                "what answers there is not an MQTT broker",
-            ),
-            ConnectionError::MqttState(StateError::ConnectionAborted) => Trouble::closed(broker),
-            ConnectionError::MqttState(StateError::AwaitPingResp) => {
-                Trouble::other(broker, "the broker does not answer any longer")
-            }
-            ConnectionError::MqttState(StateError::Unsolicited(packet_id)) => Trouble::other(
-                broker,
-                format!("the broker acknowledged packet id {packet_id}, which was not outstanding"),
-            ),
-            ConnectionError::MqttState(StateError::Deserialization(error)) if !is_io(error) => Trouble::new(
-                broker,
-                Cause::Unanswered,
-                format!("the broker sent what is not MQTT 3.1.1: {error}"),
-            ),
-            other => Trouble::from_error(broker, other),
-        }
+    fn not_mqtt(&self, what: &str) -> Trouble {
+        let words = format!("the broker sent what is not MQTT 3.1.1: {}", said(what));
+        Trouble::new(&self.broker, Cause::Unanswered, words)
     }
-}
 
-fn is_io(error: &rumqttc::mqttbytes::Error) -> bool {
-    matches!(error, rumqttc::mqttbytes::Error::Io(_))
-}
-
-fn happening(event: &Event) -> Happening {
-    match event {
-        Event::Incoming(Packet::ConnAck(_)) => Happening::Greeted {
-            receive_maximum: u16::MAX,
-            largest_packet: None,
-        },
-        Event::Incoming(Packet::PubAck(ack)) => Happening::Answered {
-            packet_id: ack.pkid,
-            verdict: Ok(()),
-        },
-        Event::Outgoing(Outgoing::Publish(packet_id)) => Happening::Sent {
-            packet_id: *packet_id,
-        },
-        Event::Outgoing(Outgoing::Disconnect) => Happening::SaidGoodbye,
-        _ => Happening::Nothing,
+    fn refused(&self, code: ConnectReturnCode) -> Trouble {
+        let broker = &self.broker;
+        match code {
+            ConnectReturnCode::RefusedProtocolVersion => {
+                Trouble::new(broker, Cause::Version, "the broker does not speak MQTT 3.1.1")
+            }
+            ConnectReturnCode::BadClientId => Trouble::other(
+                broker,
+                "the broker does not accept this client id: set another as mqtt.client_id",
+            ),
+            ConnectReturnCode::BadUserNamePassword => Trouble::credentials(broker, self.has_login),
+            ConnectReturnCode::NotAuthorized => Trouble::not_authorized(broker, self.has_login),
+            ConnectReturnCode::ServiceUnavailable => {
+                Trouble::other(broker, "the broker says that it is not available at present")
+            }
+            ConnectReturnCode::Success => Trouble::other(broker, "refused without a reason"),
+        }
     }
 }

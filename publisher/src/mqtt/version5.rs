@@ -1,159 +1,150 @@
-//! MQTT 5 as rumqttc implements it.
+//! MQTT 5, by rumqttc's packets.
 
-use std::time::Duration;
-
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnectReturnCode, DisconnectReasonCode, LastWill, Packet, PubAck, PubAckReason,
+    ConnAck, Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, LastWill,
+    Login, Packet, PubAck, PubAckReason, Publish,
 };
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
-use rumqttc::{NetworkOptions, Outgoing, TlsConfiguration, Transport};
 use shared::config::BrokerAddress;
 
-use super::connection::{Happening, Protocol, REQUESTS};
-use super::{CONNECT_TIMEOUT, Cause, KEEP_ALIVE, MqttSettings, Trouble};
-use crate::delivery::{Fault, WINDOW_MESSAGES};
-
-/// We subscribe to nothing: what the broker sends us is small.
-const LARGEST_INCOMING: u32 = 64 * 1024;
+use super::connection::{Answer, Greeting, Protocol};
+use super::incoming::{Expected, LARGEST_INCOMING};
+use super::trouble::said;
+use super::{Cause, KEEP_ALIVE, MqttSettings, Trouble, Will};
+use crate::delivery::Fault;
 
 /// See the module.
 pub(super) struct Version5 {
-    events: EventLoop,
     broker: BrokerAddress,
     has_login: bool,
 }
 
 impl Protocol for Version5 {
-    type Client = AsyncClient;
-    type Loop = Self;
-
     const NAME: &'static str = "MQTT 5";
+    const ANSWERS: &'static [Expected] = &[Expected::PubAck, Expected::PingResp, Expected::Disconnect];
 
-    fn open(settings: &MqttSettings, broker: &BrokerAddress) -> (AsyncClient, Self) {
-        let mut options = MqttOptions::new(&settings.client_id, &broker.host, broker.port);
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        options
-            .set_clean_start(true)
-            .set_keep_alive(KEEP_ALIVE)
-            // rumqttc sets aside room for as many: its default of 65,535 takes megabytes.
-            .set_outgoing_inflight_upper_limit(WINDOW_MESSAGES as u16)
-            .set_pending_throttle(Duration::ZERO)
-            .set_max_packet_size(Some(LARGEST_INCOMING))
-            .set_connection_timeout(CONNECT_TIMEOUT.as_secs())
-            .set_network_options(network);
-        if let Some(login) = &settings.login {
-            options.set_credentials(&login.user, &login.password);
+    fn new(settings: &MqttSettings, broker: &BrokerAddress) -> Self {
+        Self {
+            broker: broker.clone(),
+            has_login: settings.login.is_some(),
         }
-        if let Some(will) = &settings.will {
+    }
+
+    fn connect(settings: &MqttSettings, will: Option<&Will>, buffer: &mut BytesMut) -> bool {
+        let properties = ConnectProperties {
+            max_packet_size: u32::try_from(LARGEST_INCOMING).ok(),
+            topic_alias_max: Some(0),
+            ..ConnectProperties::new()
+        };
+        let connect = Connect {
+            keep_alive: KEEP_ALIVE.as_secs() as u16,
+            client_id: settings.client_id.clone(),
+            clean_start: true,
+            properties: Some(properties),
+        };
+        let will = will.map(|will| {
             let payload = will.payload.as_str();
-            options.set_last_will(LastWill::new(
-                &will.topic,
-                payload,
-                QoS::AtLeastOnce,
-                will.is_retained,
-                None,
-            ));
+            LastWill::new(&will.topic, payload, QoS::AtLeastOnce, will.is_retained, None)
+        });
+        let login = settings.login.as_ref();
+        let login = login.map(|login| Login::new(&login.user, &login.password));
+        connect.write(&will, &login, buffer).is_ok()
+    }
+
+    fn publish(
+        topic: &str,
+        is_retained: bool,
+        packet_id: u16,
+        payload: Bytes,
+        buffer: &mut BytesMut,
+    ) -> bool {
+        let mut publish = Publish::new(topic, QoS::AtLeastOnce, payload, None);
+        publish.retain = is_retained;
+        publish.pkid = packet_id;
+        publish.write(buffer).is_ok()
+    }
+
+    fn read(&self, mut packet: BytesMut) -> Result<Answer, Trouble> {
+        // A DISCONNECT may leave out its properties, and a normal one its reason as well (3.14.2): the library takes
+        // neither.
+        match packet[..] {
+            [0xe0, 0] => packet = BytesMut::from(&[0xe0, 2, 0, 0][..]),
+            [0xe0, 1, reason] => packet = BytesMut::from(&[0xe0, 2, reason, 0][..]),
+            _ => {}
         }
-        if let (true, Some(tls)) = (broker.is_tls, &settings.tls) {
-            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.clone())));
+        match Packet::read(&mut packet, None) {
+            Ok(Packet::ConnAck(ack)) if ack.code == ConnectReturnCode::Success => self.greeting(&ack),
+            Ok(Packet::ConnAck(ack)) => Err(self.refused(&ack)),
+            Ok(Packet::PubAck(ack)) => Ok(Answer::Acknowledged {
+                packet_id: ack.pkid,
+                verdict: verdict(&ack),
+            }),
+            Ok(Packet::PingResp(_)) => Ok(Answer::Alive),
+            Ok(Packet::Disconnect(disconnect)) => Err(self.goodbye(&disconnect)),
+            Ok(_) => Err(self.not_mqtt("a packet that was not asked for")),
+            Err(error) => Err(self.not_mqtt(&error.to_string())),
         }
-        let (client, events) = AsyncClient::new(options, REQUESTS);
-        (
-            client,
-            Self {
-                events,
-                broker: broker.clone(),
-                has_login: settings.login.is_some(),
-            },
-        )
-    }
-
-    async fn poll(connection: &mut Self) -> Result<Happening, Trouble> {
-        match connection.events.poll().await {
-            Ok(event) => {
-                // A broker that wants no keep-alive at all says 0, which rumqttc takes for a ping
-                // without a pause.
-                if connection.events.options.keep_alive().is_zero() {
-                    connection.events.options.set_keep_alive(KEEP_ALIVE);
-                }
-                Ok(happening(&event))
-            }
-            Err(error) => Err(connection.trouble(&error)),
-        }
-    }
-
-    fn leftovers(connection: &mut Self) -> Vec<Happening> {
-        connection
-            .events
-            .state
-            .events
-            .drain(..)
-            .map(|event| happening(&event))
-            .collect()
-    }
-
-    async fn publish(client: &AsyncClient, topic: &str, is_retained: bool, payload: Bytes) -> bool {
-        client
-            .publish(topic, QoS::AtLeastOnce, is_retained, payload)
-            .await
-            .is_ok()
-    }
-
-    fn say_goodbye(client: &AsyncClient) -> bool {
-        client.try_disconnect().is_ok()
     }
 }
 
 impl Version5 {
-    fn trouble(&self, error: &ConnectionError) -> Trouble {
-        let broker = &self.broker;
-        match error {
-            ConnectionError::ConnectionRefused(code)
-            | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => self.refused(*code),
-            ConnectionError::Timeout(_) => Trouble::timed_out(broker),
-            ConnectionError::NotConnAck(_) => Trouble::new(
-                broker,
-                Cause::Unanswered,
-                "what answers there is not an MQTT broker",
-            ),
-            ConnectionError::MqttState(StateError::ConnectionAborted) => Trouble::closed(broker),
-            ConnectionError::MqttState(StateError::AwaitPingResp) => {
-                Trouble::other(broker, "the broker does not answer any longer")
-            }
-            ConnectionError::MqttState(StateError::Unsolicited(packet_id)) => Trouble::other(
-                broker,
-                format!("the broker acknowledged packet id {packet_id}, which was not outstanding"),
-            ),
-            ConnectionError::MqttState(StateError::ServerDisconnect {
-                reason_code,
-                reason_string,
-            }) => {
-                let said = reason_string
-                    .as_ref()
-                    .map(|text| format!(" ({text})"))
-                    .unwrap_or_default();
-                Trouble::other(
-                    broker,
-                    format!("the broker ended the connection: {}{said}", goodbye(*reason_code)),
-                )
-            }
-            // Its source is not told by rumqttc: look into it here.
-            ConnectionError::MqttState(StateError::Deserialization(error)) => match error {
-                rumqttc::v5::mqttbytes::Error::Io(error) => Trouble::from_error(broker, error),
-                other => Trouble::new(
-                    broker,
-                    Cause::Unanswered,
-                    format!("the broker sent what is not MQTT 5: {other}"),
-                ),
-            },
-            other => Trouble::from_error(broker, other),
-        }
+    fn not_mqtt(&self, what: &str) -> Trouble {
+        let words = format!("the broker sent what is not MQTT 5: {}", said(what));
+        Trouble::new(&self.broker, Cause::Unanswered, words)
     }
 
-    fn refused(&self, code: ConnectReturnCode) -> Trouble {
+    fn goodbye(&self, disconnect: &Disconnect) -> Trouble {
+        let properties = disconnect.properties.as_ref();
+        let reason = properties.and_then(|known| known.reason_string.as_deref());
+        let words = with_reason(goodbye(disconnect.reason_code), reason);
+        Trouble::other(&self.broker, format!("the broker ended the connection: {words}"))
+    }
+
+    /// MQTT 5, 3.2.2.3: what the broker takes.
+    fn greeting(&self, ack: &ConnAck) -> Result<Answer, Trouble> {
+        let broker = &self.broker;
+        let protocol_error = |what: &str| {
+            let words = format!("the broker answers the connection with {what}, which MQTT 5 does not allow");
+            Trouble::other(broker, words)
+        };
+        let Some(properties) = &ack.properties else {
+            return Ok(Answer::Greeted(Greeting::default()));
+        };
+        if properties.receive_max == Some(0) {
+            return Err(protocol_error("Receive Maximum 0 (it takes no message at all)"));
+        }
+        if properties.max_packet_size == Some(0) {
+            return Err(protocol_error("Maximum Packet Size 0"));
+        }
+        match properties.max_qos {
+            None | Some(1) => {}
+            Some(0) => return Err(Trouble::at_most_once(broker)),
+            Some(other) => return Err(protocol_error(&format!("Maximum QoS {other}"))),
+        }
+        if let Some(id) = &properties.assigned_client_identifier {
+            tracing::debug!("the broker gave this client the id {}", said(id));
+        }
+        Ok(Answer::Greeted(Greeting {
+            receive_maximum: properties.receive_max,
+            largest_packet: properties.max_packet_size,
+            takes_retained: properties.retain_available != Some(0),
+            keep_alive: properties.server_keep_alive,
+        }))
+    }
+
+    fn refused(&self, ack: &ConnAck) -> Trouble {
+        let properties = ack.properties.as_ref();
+        let reason = properties.and_then(|known| known.reason_string.as_deref());
+        let mut trouble = self.refusal(
+            ack.code,
+            properties.and_then(|known| known.server_reference.as_deref()),
+        );
+        trouble.words = with_reason(trouble.words, reason);
+        trouble
+    }
+
+    fn refusal(&self, code: ConnectReturnCode, other_server: Option<&str>) -> Trouble {
         let broker = &self.broker;
         match code {
             ConnectReturnCode::UnsupportedProtocolVersion | ConnectReturnCode::RefusedProtocolVersion => {
@@ -179,40 +170,31 @@ impl Version5 {
             | ConnectReturnCode::QuotaExceeded => {
                 Trouble::other(broker, "the broker says that it is not available at present")
             }
-            ConnectReturnCode::RetainNotSupported => Trouble::other(
+            ConnectReturnCode::RetainNotSupported => Trouble::new(
                 broker,
+                Cause::Retain,
                 "the broker keeps no retained messages: leave out mqtt.state_topic and mqtt.availability_topic",
             ),
-            ConnectReturnCode::QoSNotSupported => Trouble::other(
-                broker,
-                "the broker does not support QoS 1, without which nothing is acknowledged",
-            ),
+            ConnectReturnCode::QoSNotSupported => Trouble::at_most_once(broker),
             ConnectReturnCode::UseAnotherServer | ConnectReturnCode::ServerMoved => {
-                Trouble::other(broker, "the broker says to use another one: change mqtt.address")
+                let which = other_server
+                    .map(|name| format!(", {}", said(name)))
+                    .unwrap_or_default();
+                Trouble::other(
+                    broker,
+                    format!("the broker says to use another one{which}: change mqtt.address"),
+                )
             }
             other => Trouble::other(broker, format!("the broker refuses the connection: {other:?}")),
         }
     }
 }
 
-fn happening(event: &Event) -> Happening {
-    match event {
-        Event::Incoming(Packet::ConnAck(ack)) => {
-            let properties = ack.properties.as_ref();
-            Happening::Greeted {
-                receive_maximum: properties.and_then(|known| known.receive_max).unwrap_or(u16::MAX),
-                largest_packet: properties.and_then(|known| known.max_packet_size),
-            }
-        }
-        Event::Incoming(Packet::PubAck(ack)) => Happening::Answered {
-            packet_id: ack.pkid,
-            verdict: verdict(ack),
-        },
-        Event::Outgoing(Outgoing::Publish(packet_id)) => Happening::Sent {
-            packet_id: *packet_id,
-        },
-        Event::Outgoing(Outgoing::Disconnect) => Happening::SaidGoodbye,
-        _ => Happening::Nothing,
+/// With what the broker says about it.
+fn with_reason(words: String, reason: Option<&str>) -> String {
+    match reason {
+        Some(reason) if !reason.is_empty() => format!("{words} ({})", said(reason)),
+        _ => words,
     }
 }
 
@@ -228,14 +210,9 @@ fn verdict(ack: &PubAck) -> Result<(), (Fault, String)> {
         PubAckReason::QuotaExceeded => (Fault::Standing, "quota exceeded"),
         PubAckReason::PayloadFormatInvalid => (Fault::Message, "payload format invalid"),
     };
-    let said = ack
-        .properties
-        .as_ref()
-        .and_then(|known| known.reason_string.as_deref());
-    Err((
-        fault,
-        said.map_or_else(|| words.to_owned(), |said| format!("{words} ({said})")),
-    ))
+    let properties = ack.properties.as_ref();
+    let reason = properties.and_then(|known| known.reason_string.as_deref());
+    Err((fault, with_reason(words.to_owned(), reason)))
 }
 
 fn goodbye(code: DisconnectReasonCode) -> String {
