@@ -96,7 +96,7 @@ impl Port {
                     source,
                 };
                 // A pipe that nobody writes to yet is waited for by `read`, which can be stopped.
-                let no_wait = OFlags::NONBLOCK.bits().cast_signed();
+                let no_wait = OFlags::NONBLOCK.bits() as i32;
                 let file = File::options()
                     .read(true)
                     .custom_flags(no_wait)

@@ -16,7 +16,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     let metadata = std::fs::metadata(path).map_err(|error| dangling(path).unwrap_or(error))?;
     expect_regular(&metadata)?;
     // Should it have become a pipe meanwhile, opening it does not wait.
-    let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let no_wait = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
     expect_regular(&file.metadata()?)?;
     Ok(file)

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let arguments = shared::config::flags::normalize(std::env::args_os());
     let options = match Options::try_parse_from(arguments) {
         Ok(options) => options,
-        Err(error) => return Exit::after_clap(&error).into(),
+        Err(error) => return Exit::after_clap(error).into(),
     };
     // A panic becomes a sentence below; what unwinding drops ends both programs and removes the folder.
     panic::set_hook(Box::new(|_| {}));
