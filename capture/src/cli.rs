@@ -15,7 +15,7 @@ use shared::moment::Moment;
 use crate::export::{Format, Range};
 use crate::failure::Failure;
 use crate::status::Wanted;
-use crate::{check, export, forget, import, run, status};
+use crate::{check, export, forget, import, renew, run, status};
 
 /// Reads a P1 smart meter into a durable queue, and serves that queue on a Unix socket.
 ///
@@ -110,6 +110,12 @@ enum Command {
         #[arg(value_name = "NAME")]
         name: String,
     },
+    /// Gives the queue a new identity, after a copy of its folder was put back
+    ///
+    /// Capture must not be running. From the next telegram on the queue has another identity, so that no Queue and
+    /// Sequence name two telegrams. Everything stored stays as it is, and so do the consumers.
+    #[command(after_help = "Example:\n  capture renew --queue /var/lib/smartmeter-reader/queue")]
+    Renew,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -191,5 +197,6 @@ fn carry_out(command: Command, once: bool, loaded: &Loaded) -> Result<(), Failur
             output,
         ),
         Command::Forget { name } => forget::forget(config, &name, output),
+        Command::Renew => renew::renew(config, output),
     }
 }

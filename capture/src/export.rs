@@ -292,6 +292,18 @@ pub fn running_capture(config: &Config) -> Result<Option<Client>, Failure> {
 ///
 /// Where it is not, or cannot be opened.
 pub fn existing_queue(config: &Config) -> Result<Queue, Failure> {
+    require_queue(config)?;
+    let (queue, report) = run::open_queue(config)?;
+    run::tell(&report, &queue);
+    Ok(queue)
+}
+
+/// That there is a queue in the configured folder.
+///
+/// # Errors
+///
+/// Where there is none.
+pub fn require_queue(config: &Config) -> Result<(), Failure> {
     run::expect_folder(&config.queue.path).map_err(Failure::failed)?;
     if !config.queue.path.join("mark").exists() && !config.queue.path.join("sled").exists() {
         return Err(Failure::failed(format!(
@@ -300,9 +312,7 @@ pub fn existing_queue(config: &Config) -> Result<Queue, Failure> {
             config.queue.socket.display()
         )));
     }
-    let (queue, report) = run::open_queue(config)?;
-    run::tell(&report);
-    Ok(queue)
+    Ok(())
 }
 
 /// How long capture may take for an answer.

@@ -301,7 +301,7 @@ impl Target {
             ),
             _ => failure,
         })?;
-        run::tell(&report);
+        run::tell(&report, &queue);
         let path = run::imports_file(config);
         let taken = Taken::open(&path, &mut queue.reader()).map_err(|error| {
             Failure::new(Exit::Storage, format!("cannot read {}: {error}", path.display()))

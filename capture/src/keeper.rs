@@ -552,13 +552,22 @@ impl Keeper {
                     Err(error) => self.refused(&error),
                 }
             }
-            Request::Commit { sequence } => match self.consumers.of(session) {
-                Some(consumer) => match self.queue.commit(consumer, sequence) {
+            Request::Commit { sequence } => {
+                let Some(consumer) = self.consumers.of(session).map(str::to_owned) else {
+                    return not_open("a commit");
+                };
+                match self.queue.commit(&consumer, sequence) {
                     Ok(()) => Reply::Committed,
-                    Err(error) => self.refused(&error),
-                },
-                None => not_open("a commit"),
-            },
+                    Err(error) => {
+                        if let ConsumerError::BeyondHead { sequence, .. } = error {
+                            // A publisher that cannot say so by `Renew`: it finds the new identity when it comes again.
+                            let identity = self.queue.identity().to_owned();
+                            self.renew(&consumer, &identity, sequence);
+                        }
+                        self.refused(&error)
+                    }
+                }
+            }
             Request::Report(report) => {
                 if self.consumers.report(session, report) {
                     Reply::Reported
@@ -587,6 +596,11 @@ impl Keeper {
                 Ok(()) => Reply::Imports(self.taken.files()),
                 Err(reply) => reply,
             },
+            Request::Renew {
+                consumer,
+                queue,
+                sequence,
+            } => self.renew(&consumer, &queue, sequence),
             Request::Forget { consumer } => {
                 if self.consumers.is_open(&consumer) {
                     return Reply::Refused {
@@ -605,11 +619,27 @@ impl Keeper {
                     Err(error) => self.refused(&error),
                 }
             }
-            Request::Read { .. } | Request::Locate { .. } => Reply::Refused {
+            Request::Read { .. } | Request::Locate { .. } | Request::Identities => Reply::Refused {
                 refusal: Refusal::Invalid,
                 message: "a session reads by itself".to_owned(),
             },
         }
+    }
+
+    /// A consumer has read what is not there: the folder is an older copy than that.
+    fn renew(&mut self, consumer: &str, identity: &str, sequence: u64) -> Reply {
+        if self.queue.identity() == identity {
+            let cursor = self.queue.consumers().get(consumer).copied().unwrap_or(0);
+            if let Err(error) = self.queue.renew_after(cursor) {
+                return self.refused(&error.into());
+            }
+            tracing::warn!(
+                "the consumer {consumer} has read #{sequence} of the queue {identity}, which is not in its folder: \
+                 the folder is an older copy that was put back; {}",
+                run::renewed(&self.queue)
+            );
+        }
+        Reply::Identities(self.queue.identities())
     }
 
     fn refused(&mut self, error: &ConsumerError) -> Reply {

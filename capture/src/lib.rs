@@ -17,6 +17,7 @@ pub mod keeper;
 pub mod meter;
 pub mod port;
 pub mod queue;
+pub mod renew;
 pub mod run;
 pub mod server;
 pub mod service_manager;

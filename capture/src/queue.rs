@@ -11,6 +11,8 @@
 //! 4. *A cursor never moves back and never exceeds the head*; a consumer is registered durably before
 //!    its name is given to a reader.
 //! 5. *Records go from the tail only*, and never the one just before a cursor, except beyond the bound.
+//! 6. *No identity and sequence name two telegrams*, also after an older copy of the folder is put back: see
+//!    `identities`.
 //!
 //! # Killed or cut off anywhere
 //!
@@ -30,11 +32,13 @@
 //! | killed while rebuilding, or while what is whole in a refused database is brought back | see `rebuild` |
 
 mod bell;
+mod birth;
 pub mod block;
 pub mod buffer;
 mod consumers;
 mod error;
 mod headroom;
+mod identities;
 pub mod index;
 pub mod layout;
 pub mod losses;
@@ -66,6 +70,7 @@ pub use reader::{Batch, ReadError, Reader};
 pub use salvage::Salvage;
 pub use store::{StoreError, StoreErrorKind};
 
+use birth::Birth;
 use block::BlockWriter;
 use buffer::Buffer;
 use index::{Entry, Place};
@@ -88,6 +93,7 @@ pub struct Queue {
     layout: Layout,
     mark_file: MarkFile,
     mark: Mark,
+    birth: Birth,
     shared: Arc<Shared>,
     losses: Losses,
     writer: BlockWriter,
@@ -119,11 +125,6 @@ impl Queue {
     /// A view for another thread.
     pub fn reader(&self) -> Reader {
         Reader::new(Arc::clone(&self.shared))
-    }
-
-    /// Identity of the folder: eight characters.
-    pub fn identity(&self) -> &str {
-        &self.shared.identity
     }
 
     /// Highest durable sequence; 0 in an empty queue.
@@ -416,7 +417,7 @@ impl Queue {
             (tail, view.head, retention::total_cost_bytes(&view.index))
         };
         QueueStatus {
-            identity: self.shared.identity.clone(),
+            identity: self.identity().to_owned(),
             tail,
             head,
             live_bytes,
@@ -443,7 +444,17 @@ impl Queue {
         self.close_store();
         flushed?;
         self.mark.is_clean = true;
-        self.write_mark_synced()
+        self.write_mark_synced()?;
+        self.write_birth();
+        Ok(())
+    }
+}
+
+impl Queue {
+    fn write_birth(&mut self) {
+        if self.options.is_copy_renewed {
+            self.birth.write(&self.layout.birth());
+        }
     }
 }
 

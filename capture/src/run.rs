@@ -57,7 +57,7 @@ pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
     let (stop, stopped) = sync_channel(4);
     let signalled = Signalled::start(stop.clone()).map_err(no_thread)?;
     let (queue, report) = open_queue(config)?;
-    tell(&report);
+    tell(&report, &queue);
     let socket = Socket::bind(&config.queue.socket)?;
     tracing::info!(
         "capture {}: port {}, queue {} ({}), socket {}, head {}",
@@ -227,6 +227,7 @@ pub fn open_queue(config: &Config) -> Result<(Queue, OpenReport), Failure> {
     let options = QueueOptions {
         max_size_bytes: config.queue.max_size_bytes,
         retention: config.queue.retention,
+        is_copy_renewed: true,
         ..QueueOptions::new(&config.queue.path)
     };
     expect_folder(&config.queue.path).map_err(|words| Failure::new(Exit::Storage, words))?;
@@ -254,9 +255,15 @@ pub fn imports_file(config: &Config) -> std::path::PathBuf {
 }
 
 /// Says what was found when the queue was opened, where that is news.
-pub fn tell(report: &OpenReport) {
+pub fn tell(report: &OpenReport, queue: &Queue) {
     if report.is_new {
         tracing::info!("the queue is new");
+    }
+    if report.renewed.is_some() {
+        tracing::warn!(
+            "the queue's folder is a copy, and what it was made of may have gone on; {}",
+            renewed(queue)
+        );
     }
     if let Some((folder, why)) = &report.moved_aside {
         tracing::error!(
@@ -279,6 +286,18 @@ pub fn tell(report: &OpenReport) {
         );
     }
     report.losses.iter().for_each(tell_loss);
+}
+
+/// Which identity is new, and from where on.
+pub fn renewed(queue: &Queue) -> String {
+    let identities = queue.identities();
+    let first = identities.last().map_or(1, |newest| newest.first_sequence);
+    let before = identities.iter().rev().nth(1);
+    let before = before.map_or_else(String::new, |before| format!(" (before {})", before.queue));
+    format!(
+        "from #{first} on it has the identity {}{before}, so that no Queue and Sequence name two telegrams",
+        queue.identity()
+    )
 }
 
 /// Says what is missing.

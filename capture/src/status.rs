@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shared::config::Config;
 use shared::wire::client::Client;
-use shared::wire::{ConsumerStatus, PublisherReport, Status};
+use shared::wire::{ConsumerStatus, Identity, PublisherReport, Status};
 
 use crate::clock;
 use crate::failure::Failure;
@@ -30,13 +30,14 @@ pub struct Wanted {
 ///
 /// Where it is not reachable, or the last telegram is older than asked for.
 pub fn status(config: &Config, wanted: Wanted, output: &mut dyn Write) -> Result<(), Failure> {
-    let status = Client::connect(&config.queue.socket, ANSWER_TIMEOUT)
-        .and_then(|mut client| client.status())
+    let (status, identities) = Client::connect(&config.queue.socket, ANSWER_TIMEOUT)
+        .and_then(|mut client| Ok((client.status()?, client.identities()?)))
         .map_err(|error| Failure::failed(error.to_string()))?;
+    let identities = identities.unwrap_or_else(|| vec![Identity::only(&status.queue)]);
     let text = if wanted.is_json {
-        format!("{:#}\n", as_json(&status, wanted.has_rejected))
+        format!("{:#}\n", as_json(&status, &identities, wanted.has_rejected))
     } else {
-        as_text(&status, clock::now_us(), wanted.has_rejected)
+        as_text(&status, &identities, clock::now_us(), wanted.has_rejected)
     };
     // A reader that went away has seen what it wanted.
     let _ = output.write_all(text.as_bytes());
@@ -64,7 +65,7 @@ fn check_age(status: &Status, limit: Duration) -> Result<(), Failure> {
 }
 
 /// For a person at `now_us`, in microseconds since 1970-01-01T00:00:00Z.
-fn as_text(status: &Status, now_us: i64, has_rejected: bool) -> String {
+fn as_text(status: &Status, identities: &[Identity], now_us: i64, has_rejected: bool) -> String {
     let mut text = Text::default();
     let running = since(status.started_at_us, now_us);
     text.line(
@@ -130,6 +131,15 @@ fn as_text(status: &Status, now_us: i64, has_rejected: bool) -> String {
             words::size(status.max_size_bytes)
         ),
     );
+    // A copy of the folder was put back, or may have been.
+    if identities.len() > 1 {
+        let newest_first: Vec<String> = identities
+            .iter()
+            .rev()
+            .map(|identity| format!("{} from #{} on", identity.queue, identity.first_sequence))
+            .collect();
+        text.line("identity", &newest_first.join(", before that "));
+    }
     if status.consumers.is_empty() {
         text.line("consumers", "none: everything is kept up to the bound");
     }
@@ -232,7 +242,7 @@ impl Text {
 }
 
 /// The same for a program: times are RFC 3339, ages and sizes carry their unit in the name.
-fn as_json(status: &Status, has_rejected: bool) -> Value {
+fn as_json(status: &Status, identities: &[Identity], has_rejected: bool) -> Value {
     let consumers: Vec<Value> = status
         .consumers
         .iter()
@@ -245,6 +255,10 @@ fn as_json(status: &Status, has_rejected: bool) -> Value {
                 "report": consumer.report.as_ref().map(report_json),
             })
         })
+        .collect();
+    let identities: Vec<Value> = identities
+        .iter()
+        .map(|identity| json!({ "queue": identity.queue, "first_sequence": identity.first_sequence }))
         .collect();
     let losses: Vec<Value> = status
         .losses
@@ -261,6 +275,7 @@ fn as_json(status: &Status, has_rejected: bool) -> Value {
     let mut value = json!({
         "version": status.version,
         "queue": status.queue,
+        "identities": identities,
         "started_at": time(status.started_at_us),
         "port": status.port,
         "port_state": status.port_state,

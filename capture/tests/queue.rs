@@ -10,6 +10,7 @@
 //! | `room` | full, read-only and vanished folders; the bound on the size |
 //! | `large` | telegrams as large as there are, that do not compress |
 //! | `journal` | what waits beside sled is as safe as what is in it |
+//! | `identities` | a copy of the folder that is put back gives no sequence again under the same identity |
 //! | `versions` | a folder of a later version is refused and left as it was |
 //! | `traps` | what sled does that would bite |
 
@@ -31,6 +32,8 @@ mod bytes;
 mod crash;
 #[path = "queue/damage.rs"]
 mod damage;
+#[path = "queue/identities.rs"]
+mod identities;
 #[path = "queue/journal.rs"]
 mod journal;
 #[path = "queue/large.rs"]

@@ -19,6 +19,7 @@ use shared::exit::Exit;
 use shared::moment::Moment;
 use shared::record::Record;
 use shared::wire::client::{Batch, Client, ClientError};
+use shared::wire::{self, Identity};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -96,7 +97,7 @@ pub fn replay(config: &Config, options: &ReplayOptions, out: impl Write) -> Resu
         settings: aggregate::Settings {
             interval_seconds: config.send_interval_seconds,
             max_payload_bytes: config.mqtt.max_payload_bytes,
-            queue: reader.queue.clone(),
+            queue: String::new(),
             has_summary: mqtt_settings.topics.summary.is_some(),
             has_state: false,
         },
@@ -120,13 +121,16 @@ pub fn replay(config: &Config, options: &ReplayOptions, out: impl Write) -> Resu
         on_rejected: config.mqtt.on_rejected,
     });
     let progress = Progress::new(out, range.first, range.last);
-    let mut aggregator = maker.aggregator();
+    let (queue, ends) = reader.identity_of(range.first);
+    let mut aggregator = maker.aggregator(queue);
     if let Some(before) = &range.before {
         aggregator.prime(before);
     }
     Replaying {
         reader,
+        maker,
         aggregator,
+        ends,
         delivery,
         mqtt,
         received,
@@ -186,9 +190,13 @@ struct Maker {
 }
 
 impl Maker {
-    fn aggregator(&self) -> Aggregator {
+    /// Of records of this identity.
+    fn aggregator(&self, queue: &str) -> Aggregator {
         Aggregator::new(
-            self.settings.clone(),
+            aggregate::Settings {
+                queue: queue.to_owned(),
+                ..self.settings.clone()
+            },
             Decryption::new(self.keys.clone(), self.on_undecryptable),
         )
     }
@@ -198,18 +206,28 @@ impl Maker {
 struct Reader {
     socket: PathBuf,
     client: Client,
-    queue: String,
+    identities: Vec<Identity>,
 }
 
 impl Reader {
     fn connect(socket: &std::path::Path) -> Result<Self, ClientError> {
-        let client = Client::connect(socket, REQUEST_TIMEOUT)?;
-        let queue = client.queue().to_owned();
+        let mut client = Client::connect(socket, REQUEST_TIMEOUT)?;
+        let told = client.identities()?;
+        let identities = told.unwrap_or_else(|| vec![Identity::only(client.queue())]);
         Ok(Self {
             socket: socket.to_owned(),
             client,
-            queue,
+            identities,
         })
+    }
+
+    /// The identity of a record, and the last sequence that is of it; no bound if it is the newest.
+    fn identity_of(&self, sequence: u64) -> (&str, u64) {
+        let place = wire::place_of(&self.identities, sequence);
+        let queue = self.identities.get(place).map_or("", |identity| &identity.queue);
+        let next = self.identities.get(place + 1);
+        let last = next.map_or(u64::MAX, |next| next.first_sequence.saturating_sub(1));
+        (queue, last)
     }
 
     fn read(&mut self, from: u64) -> Result<Batch, ClientError> {
@@ -231,11 +249,12 @@ impl Reader {
     }
 
     fn reconnect(&mut self) -> Result<(), ReplayError> {
-        let client = Client::connect(&self.socket, REQUEST_TIMEOUT)?;
-        if client.queue() != self.queue {
-            return Err(ReplayError::AnotherQueue(client.queue().to_owned()));
+        let again = Self::connect(&self.socket)?;
+        let newest = self.identities.last();
+        if newest.is_some_and(|newest| !again.identities.contains(newest)) {
+            return Err(ReplayError::AnotherQueue(again.client.queue().to_owned()));
         }
-        self.client = client;
+        *self = again;
         Ok(())
     }
 }
@@ -284,6 +303,10 @@ fn interval_start(reader: &mut Reader, maker: &Maker, from: u64, tail: u64) -> R
     if maker.settings.interval_seconds == 0 {
         return Ok(from);
     }
+    // With an identity an interval begins.
+    let place = wire::place_of(&reader.identities, from);
+    let identity = reader.identities.get(place);
+    let tail = identity.map_or(tail, |identity| tail.max(identity.first_sequence));
     let mut look_back = FIRST_LOOK_BACK;
     loop {
         let begin = from.saturating_sub(look_back).max(tail);
@@ -304,7 +327,7 @@ fn last_end_before(
     begin: u64,
     from: u64,
 ) -> Result<Option<u64>, ReplayError> {
-    let mut aggregator = maker.aggregator();
+    let mut aggregator = maker.aggregator(reader.identity_of(from).0);
     let mut outputs = Vec::new();
     let mut end = None;
     let mut next = begin;
@@ -330,7 +353,10 @@ fn last_end_before(
 
 struct Replaying<W> {
     reader: Reader,
+    maker: Maker,
     aggregator: Aggregator,
+    /// The last sequence of the identity that the aggregation is of.
+    ends: u64,
     delivery: Delivery,
     mqtt: Mqtt,
     received: Receiver<ReplayEvent>,
@@ -403,6 +429,12 @@ impl<W: Write> Replaying<W> {
         match batch {
             Batch::Records { records, .. } => {
                 for record in records {
+                    if record.sequence > self.ends {
+                        self.turn_to(record.sequence)?;
+                        if self.has_all {
+                            break;
+                        }
+                    }
                     self.next = record.sequence + 1;
                     match self.aggregator.take(&record, &mut outputs) {
                         Taken::Read => {}
@@ -429,6 +461,27 @@ impl<W: Write> Replaying<W> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The next record is of another identity: that ends the interval, as it did the first time.
+    fn turn_to(&mut self, sequence: u64) -> Result<(), ReplayError> {
+        let mut outputs = Vec::new();
+        self.aggregator.silence(u64::MAX, &mut outputs);
+        self.deliver_all(&mut outputs)?;
+        let place = wire::place_of(&self.reader.identities, sequence);
+        let first = self
+            .reader
+            .identities
+            .get(place)
+            .map_or(1, |identity| identity.first_sequence);
+        let before = self.reader.record(first.saturating_sub(1))?;
+        let (queue, ends) = self.reader.identity_of(sequence);
+        self.aggregator = self.maker.aggregator(queue);
+        if let Some(before) = &before {
+            self.aggregator.prime(before);
+        }
+        self.ends = ends;
         Ok(())
     }
 

@@ -7,8 +7,14 @@
 //! * Commands name the session they are for; those for a former one are dropped.
 //! * A command never waits for a record: it ends the wait of the read that is under way.
 //! * A session that ends is noticed at once, also while nothing is asked.
+//! * What one session gives was accepted under one identity. Where the next record is of another one, another
+//!   session is told, on the same connection.
+//! * A folder that is an older copy than what was read of it is found out: by a head below the last record read, or
+//!   another record in its place. Capture then gives what follows a new identity, and nothing is asked for or
+//!   committed by a sequence of the former history.
 //! * It never gives up: without a session it tries again with back-off, and says each time why.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -19,7 +25,7 @@ use shared::backoff::Backoff;
 use shared::bell::Bell;
 use shared::record::Record;
 use shared::wire::client::{Batch, Client, ClientError};
-use shared::wire::{PublisherReport, Refusal, Start};
+use shared::wire::{self, Identity, PublisherReport, Refusal, Start};
 
 /// Bound on the telegrams' bytes in one batch. For each both programs wake several times, which on busy processors
 /// takes longer than the work.
@@ -171,6 +177,7 @@ impl Source {
                 commands: received,
                 bell: rung,
                 session: 0,
+                seen: None,
             }
             .run();
         })?;
@@ -212,6 +219,53 @@ struct Keeper<R> {
     commands: Receiver<SourceCommand>,
     bell: Arc<Bell>,
     session: u64,
+    /// The identity of the last session, and the last record that it gave.
+    seen: Option<(String, Option<Seen>)>,
+}
+
+/// A record, to be known again.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    sequence: u64,
+    captured_at_us: i64,
+    hash: u64,
+}
+
+impl From<&Record> for Seen {
+    fn from(record: &Record) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&record.telegram);
+        Self {
+            sequence: record.sequence,
+            captured_at_us: record.captured_at_us,
+            hash: hasher.finish(),
+        }
+    }
+}
+
+/// A connection, and the identity whose records it gives at present.
+struct Connection {
+    client: Client,
+    identities: Vec<Identity>,
+    /// Which of them; one that there is.
+    place: usize,
+}
+
+/// Why there is no session.
+enum NotOpened {
+    Client(ClientError),
+    /// The folder is an older copy, and capture cannot give it a new identity.
+    Older {
+        queue: String,
+        sequence: u64,
+        version: String,
+    },
+}
+
+impl From<ClientError> for NotOpened {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
 }
 
 impl<R: FnMut(SourceEvent)> Keeper<R> {
@@ -219,11 +273,15 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
         let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
         loop {
             let (words, is_taken) = match self.open() {
-                Ok((client, opened)) => {
-                    backoff.reset();
-                    self.session = opened.session;
-                    (self.report)(SourceEvent::Opened(Box::new(opened)));
-                    match self.serve(client) {
+                Ok((connection, opened)) => {
+                    let since = Instant::now();
+                    self.opened(opened);
+                    let ended = self.serve(connection);
+                    // One that is opened and ends at once, again and again, is no progress.
+                    if since.elapsed() >= LONGEST_DELAY {
+                        backoff.reset();
+                    }
+                    match ended {
                         Ended::Finished => break,
                         Ended::Broken(words) => (words, false),
                     }
@@ -238,10 +296,68 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
         (self.report)(SourceEvent::Finished);
     }
 
-    fn open(&self) -> Result<(Client, Opened), ClientError> {
+    fn open(&mut self) -> Result<(Connection, Opened), NotOpened> {
         let mut client = Client::connect(&self.settings.socket, REQUEST_TIMEOUT)?;
+        let told = client.identities()?;
+        let can_renew = told.is_some();
+        let mut identities = told.unwrap_or_else(|| vec![Identity::only(client.queue())]);
+        if let Some((queue, sequence)) = self.missing(&mut client, &identities)? {
+            if !can_renew {
+                let version = client.version().to_owned();
+                return Err(NotOpened::Older {
+                    queue,
+                    sequence,
+                    version,
+                });
+            }
+            identities = client.renew(&self.settings.consumer, &queue, sequence)?;
+        }
         let opened = client.open(&self.settings.consumer, self.settings.start)?;
-        let before = match opened.cursor {
+        // The identity of the next record; or of the last session, which has read on beyond the cursor.
+        let of_next = wire::place_of(&identities, opened.cursor + 1);
+        let of_last = self
+            .seen
+            .as_ref()
+            .and_then(|(queue, _)| identities.iter().position(|identity| identity.queue == *queue));
+        let place = of_next.max(of_last.unwrap_or(0));
+        let mut connection = Connection {
+            client,
+            identities,
+            place,
+        };
+        let cursor = opened.cursor.max(connection.first().saturating_sub(1));
+        let opened = self.begin(&mut connection, cursor, opened.head)?;
+        Ok((connection, opened))
+    }
+
+    /// The identity and the sequence of the last record read, if capture does not have it, or another one in its
+    /// place, under the same identity.
+    fn missing(
+        &self,
+        client: &mut Client,
+        identities: &[Identity],
+    ) -> Result<Option<(String, u64)>, ClientError> {
+        let Some((queue, Some(seen))) = &self.seen else {
+            return Ok(None);
+        };
+        // Under a former identity it is known what there is of it.
+        if identities.last().is_none_or(|newest| newest.queue != *queue) {
+            return Ok(None);
+        }
+        let is_there = match client.read(seen.sequence, 1, Duration::ZERO)? {
+            // One that is no longer kept was delivered, or lost to the bound.
+            Batch::Records { records, .. } => records
+                .first()
+                .is_none_or(|record| record.sequence != seen.sequence || Seen::from(record) == *seen),
+            Batch::Idle { head, .. } => head >= seen.sequence,
+        };
+        Ok((!is_there).then(|| (queue.clone(), seen.sequence)))
+    }
+
+    /// What the next session of this connection begins with.
+    fn begin(&self, connection: &mut Connection, cursor: u64, head: u64) -> Result<Opened, ClientError> {
+        let client = &mut connection.client;
+        let before = match cursor {
             0 => None,
             cursor => match client.read(cursor, 1, Duration::ZERO)? {
                 Batch::Records { records, .. } => records
@@ -252,36 +368,58 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
             },
         };
         // Nothing is beyond the head, so the answer is how long the meter has been silent.
-        let silence_ms = match client.read(opened.head + 1, 1, Duration::ZERO)? {
+        let silence_ms = match client.read(head + 1, 1, Duration::ZERO)? {
             Batch::Idle { silence_ms, .. } => silence_ms,
             Batch::Records { .. } => 0,
         };
-        let opened = Opened {
+        Ok(Opened {
             session: self.session + 1,
-            queue: client.queue().to_owned(),
-            cursor: opened.cursor,
-            head: opened.head,
+            queue: connection.queue().to_owned(),
+            cursor,
+            head,
             before,
             silence_ms,
-        };
-        Ok((client, opened))
+        })
+    }
+
+    fn opened(&mut self, opened: Opened) {
+        self.session = opened.session;
+        match &self.seen {
+            Some((queue, _)) if *queue == opened.queue => {}
+            _ => self.seen = Some((opened.queue.clone(), opened.before.as_ref().map(Seen::from))),
+        }
+        (self.report)(SourceEvent::Opened(Box::new(opened)));
     }
 
     /// Why there is no session, and whether that is because another publisher has it.
-    fn words(&self, error: &ClientError) -> (String, bool) {
-        if error.refusal() == Some(Refusal::ConsumerInUse) {
-            let words = format!(
-                "another publisher is the consumer {} already: stop it, or give this one a name of its own \
-                 as mqtt.consumer",
-                self.settings.consumer
-            );
-            return (words, true);
+    fn words(&self, error: &NotOpened) -> (String, bool) {
+        match error {
+            NotOpened::Client(error) if error.refusal() == Some(Refusal::ConsumerInUse) => {
+                let words = format!(
+                    "another publisher is the consumer {} already: stop it, or give this one a name of its own \
+                     as mqtt.consumer",
+                    self.settings.consumer
+                );
+                (words, true)
+            }
+            NotOpened::Client(error) => (error.to_string(), false),
+            NotOpened::Older {
+                queue,
+                sequence,
+                version,
+            } => {
+                let words = format!(
+                    "#{sequence} of the queue {queue} has been read and is no longer in it: its folder is an older \
+                     copy, and this capture ({version}) cannot give it a new identity: install capture and \
+                     publisher of one release"
+                );
+                (words, false)
+            }
         }
-        (error.to_string(), false)
     }
 
     /// Carries out commands until the session breaks. Commits that wait together are one.
-    fn serve(&mut self, mut client: Client) -> Ended {
+    fn serve(&mut self, mut connection: Connection) -> Ended {
         let mut outstanding = Outstanding::default();
         loop {
             // Before looking: what is told from here on rings again.
@@ -293,10 +431,10 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
                     Err(TryRecvError::Disconnected) => return Ended::Finished,
                 }
             }
-            let done = if outstanding.is_empty() && !client.is_asked() {
-                client.rest(&self.bell).map_err(Ended::from)
+            let done = if outstanding.is_empty() && !connection.client.is_asked() {
+                connection.client.rest(&self.bell).map_err(Ended::from)
             } else {
-                self.carry_out(&mut client, &mut outstanding)
+                self.carry_out(&mut connection, &mut outstanding)
             };
             if let Err(ended) = done {
                 return ended;
@@ -304,9 +442,12 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
         }
     }
 
-    fn carry_out(&mut self, client: &mut Client, outstanding: &mut Outstanding) -> Result<(), Ended> {
+    fn carry_out(&mut self, connection: &mut Connection, outstanding: &mut Outstanding) -> Result<(), Ended> {
+        let last = connection.last();
+        let client = &mut connection.client;
         if let Some(sequence) = outstanding.commit.take() {
-            client.commit(sequence)?;
+            // What was read beyond it was of another history.
+            client.commit(last.map_or(sequence, |last| sequence.min(last)))?;
         }
         if let Some(report) = outstanding.report.take() {
             client.report(*report)?;
@@ -320,14 +461,44 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
             }
         }
         if let Some((from, wait)) = outstanding.read.take() {
+            let from = last.map_or(from, |last| from.min(last + 1));
             client.ask(from, BATCH_BYTES, wait.min(LONGEST_WAIT))?;
         }
-        if let Some(batch) = client.answer(&self.bell)? {
-            (self.report)(match batch {
-                Batch::Records { records, head } => SourceEvent::Records { records, head },
-                Batch::Idle { head, silence_ms } => SourceEvent::Idle { head, silence_ms },
-            });
+        match client.answer(&self.bell)? {
+            Some(Batch::Records { mut records, head }) => {
+                let count = records.partition_point(|record| last.is_none_or(|last| record.sequence <= last));
+                records.truncate(count);
+                let Some(newest) = records.last() else {
+                    return self.turn(connection, outstanding, head);
+                };
+                if let Some((_, seen)) = &mut self.seen {
+                    *seen = Some(Seen::from(newest));
+                }
+                (self.report)(SourceEvent::Records { records, head });
+            }
+            Some(Batch::Idle { head, silence_ms }) => {
+                (self.report)(SourceEvent::Idle { head, silence_ms });
+            }
+            None => {}
         }
+        Ok(())
+    }
+
+    /// All of this identity has been read, and there are records of the next.
+    fn turn(
+        &mut self,
+        connection: &mut Connection,
+        outstanding: &mut Outstanding,
+        head: u64,
+    ) -> Result<(), Ended> {
+        connection.place += 1;
+        let cursor = connection.first().saturating_sub(1);
+        let opened = self.begin(connection, cursor, head)?;
+        *outstanding = Outstanding {
+            is_finish: outstanding.is_finish,
+            ..Outstanding::default()
+        };
+        self.opened(opened);
         Ok(())
     }
 
@@ -344,6 +515,27 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
                 Err(RecvTimeoutError::Timeout) => return true,
             }
         }
+    }
+}
+
+impl Connection {
+    fn queue(&self) -> &str {
+        self.identities
+            .get(self.place)
+            .map_or("", |identity| &identity.queue)
+    }
+
+    /// The first sequence that may be of this identity.
+    fn first(&self) -> u64 {
+        self.identities
+            .get(self.place)
+            .map_or(1, |identity| identity.first_sequence)
+    }
+
+    /// The last one; none if it is the newest.
+    fn last(&self) -> Option<u64> {
+        let next = self.identities.get(self.place + 1)?;
+        Some(next.first_sequence.saturating_sub(1))
     }
 }
 

@@ -30,7 +30,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Record;
 
-/// Version of this protocol. Raised with every change of a type in this file.
+/// Version of this protocol. Raised with every change of what there is in a type of this file. What is added at the
+/// end of [`Request`] and [`Reply`] keeps it: a capture that does not know a request refuses it as invalid, and its
+/// client goes on without.
 pub const PROTOCOL_VERSION: u32 = 1;
 
 /// Largest body of a frame, in bytes.
@@ -95,6 +97,19 @@ pub enum Request {
     },
     /// What has been imported so far. Answered by [`Reply::Imports`].
     Imports,
+    /// Under which identities the records were accepted. Answered by [`Reply::Identities`].
+    Identities,
+    /// The client has read this record, and it is not in the folder or another one is in its place: the folder is an
+    /// older copy. Gives a new identity to what the consumer cannot have read, unless that identity is no longer the
+    /// newest; every other session then ends. Answered by [`Reply::Identities`].
+    Renew {
+        /// Name of the consumer.
+        consumer: String,
+        /// The identity under which it was read.
+        queue: String,
+        /// Its sequence.
+        sequence: u64,
+    },
 }
 
 /// Digest of the telegrams of a file from its first one on: tells how far it has been imported, whatever
@@ -106,7 +121,7 @@ pub type Digest = [u8; 16];
 pub enum Reply {
     /// The hello was accepted.
     Welcome {
-        /// Identity of the queue's folder: eight characters, drawn when the folder was made.
+        /// The newest identity of the queue's folder: eight characters.
         queue: String,
         /// Version of the capture program.
         version: String,
@@ -169,6 +184,33 @@ pub enum Reply {
     },
     /// The files imported so far, those touched last at the end.
     Imports(Vec<ImportedFile>),
+    /// The identities, oldest first: each names the records from its first sequence to before the next one's.
+    Identities(Vec<Identity>),
+}
+
+/// An identity of the queue's folder, and where it begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Eight characters, as `Queue` in what is published.
+    pub queue: String,
+    /// The first sequence that is accepted under it.
+    pub first_sequence: u64,
+}
+
+impl Identity {
+    /// That of a queue that has only ever had this one.
+    pub fn only(queue: &str) -> Self {
+        Self {
+            queue: queue.to_owned(),
+            first_sequence: 1,
+        }
+    }
+}
+
+/// Where in a list of identities that of a record is.
+pub fn place_of(identities: &[Identity], sequence: u64) -> usize {
+    let begun = identities.partition_point(|identity| identity.first_sequence <= sequence);
+    begun.saturating_sub(1)
 }
 
 /// How far a file has been imported.

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use shared::record::Record;
 use shared::wire::codec::{self, CodecError};
 use shared::wire::{
-    ConsumerStatus, Imported, ImportedFile, Loss, MAX_FRAME_BYTES, PROTOCOL_VERSION, PublisherReport,
-    Refusal, RejectedStretch, Reply, Request, Start, Status,
+    ConsumerStatus, Identity, Imported, ImportedFile, Loss, MAX_FRAME_BYTES, PROTOCOL_VERSION,
+    PublisherReport, Refusal, RejectedStretch, Reply, Request, Start, Status,
 };
 
 // ---- golden bytes -----------------------------------------------------------------------------------
@@ -136,6 +136,15 @@ fn every_request_is_frozen() {
             },
             "07 03 'old'",
         ),
+        (Request::Identities, "09"),
+        (
+            Request::Renew {
+                consumer: "mqtt".into(),
+                queue: "k3v9x2ab".into(),
+                sequence: 250,
+            },
+            "0a 04 'mqtt' 08 'k3v9x2ab' fa",
+        ),
     ];
     let mut kinds = BTreeSet::new();
     for (request, text) in &golden {
@@ -150,9 +159,11 @@ fn every_request_is_frozen() {
             Request::Append { .. } => 6,
             Request::Forget { .. } => 7,
             Request::Imports => 8,
+            Request::Identities => 9,
+            Request::Renew { .. } => 10,
         });
     }
-    assert_eq!(kinds.len(), 9, "a request has no golden bytes");
+    assert_eq!(kinds.len(), 11, "a request has no golden bytes");
 }
 
 #[test]
@@ -206,6 +217,10 @@ fn every_reply_is_frozen() {
             }]),
             "0b 01 05 'a.txt' 09 '0123456789abcdef'".into(),
         ),
+        (
+            Reply::Identities(vec![Identity { queue: "k3v9x2ab".into(), first_sequence: 104 }]),
+            "0c 01 08 'k3v9x2ab' 68".into(),
+        ),
     ];
     let mut kinds = BTreeSet::new();
     for (reply, text) in &golden {
@@ -230,9 +245,10 @@ fn every_reply_is_frozen() {
                 Refusal::Busy => 15,
             },
             Reply::Imports(_) => 16,
+            Reply::Identities(_) => 17,
         });
     }
-    assert_eq!(kinds.len(), 17, "a reply has no golden bytes");
+    assert_eq!(kinds.len(), 18, "a reply has no golden bytes");
 }
 
 /// A status with a value of its own in every field, so that no two can change places unnoticed.

@@ -8,6 +8,7 @@
 //! * [`broker`]: nor what a broker denies, or does under its name.
 //! * [`disk`]: nor does a disk that is full, or gone for a while.
 //! * [`crash`]: nor does `kill -9`, or SIGTERM.
+//! * [`restore`]: nor does an older copy of the queue's folder that is put back.
 //! * [`command_line`]: the Go program's command lines and files, and the commands, as users type them.
 //! * [`demo`]: the demo in a terminal of any width.
 //! * [`dialects`]: every dialect of the household through the real programs.
@@ -38,6 +39,7 @@ mod installation;
 mod outage;
 mod path;
 mod programs;
+mod restore;
 mod sharing;
 mod soak;
 mod source;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <queue.path>/             may be a mount point: nothing is ever renamed over it
-//!   identity                eight characters, drawn when the folder was made
+//!   identity                eight characters: the newest identity, see `identities`
+//!   birth.json              when it was born itself, which tells a copy, see `birth`
 //!   mark                    high-water mark, ceiling and copies of the cursors, see `mark`
 //!   losses                  what was lost, one JSON object a line, see `losses`
 //!   meter.json              what was learnt about the meter and its line, see `crate::meter`
@@ -42,9 +43,14 @@ impl Layout {
         &self.root
     }
 
-    /// The file that holds the identity.
+    /// The file that holds the newest identity.
     pub fn identity(&self) -> PathBuf {
         self.root.join("identity")
+    }
+
+    /// The file that tells a copy.
+    pub fn birth(&self) -> PathBuf {
+        self.root.join("birth.json")
     }
 
     /// The mark.

@@ -27,7 +27,9 @@
 //! Payload: counter u64 (rises with every write; the higher one is the newer), generation u32 (rises
 //! with every opening), clean u8 (1 after an orderly end), boot id 16 bytes, identity 8 bytes, head,
 //! next, ceiling, tail u64, uptime of the last arrival in microseconds u64 (all bits set where there
-//! was none), number of consumers u8, and for each: length of its name u8, name, cursor u64.
+//! was none), number of consumers u8, and for each: length of its name u8, name, cursor u64; then, only
+//! if the folder has had other identities: their number u8, and for each, oldest first: identity 8 bytes,
+//! last sequence u64. (A program from before these ignores them, and drops them when it writes.)
 //!
 //! The version is that of the whole folder: whatever changes in it so that this program could not go on
 //! with it raises this one, here and in no other place. From version 2 on the checksum covers the version's
@@ -52,6 +54,8 @@ pub const CEILING_STEP: u64 = 1000;
 pub const MAX_CONSUMERS: usize = 32;
 /// Longest name of a consumer, in bytes.
 pub const MAX_CONSUMER_NAME_BYTES: usize = 64;
+/// Most former identities that are kept, the newest: they must fit in the mark's page beside the cursors.
+pub const MAX_FORMER: usize = 64;
 
 /// What the mark holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,6 +82,17 @@ pub struct Mark {
     pub last_uptime_us: Option<u64>,
     /// The consumers' cursors.
     pub cursors: BTreeMap<String, u64>,
+    /// Identities that the folder had before, oldest first.
+    pub former: Vec<Former>,
+}
+
+/// An identity that the folder had before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Former {
+    /// The identity.
+    pub identity: [u8; 8],
+    /// The last sequence that was accepted, or may have been, under it.
+    pub last: u64,
 }
 
 /// The file that holds the mark.
@@ -230,6 +245,13 @@ fn encode(mark: &Mark) -> Vec<u8> {
         payload.extend_from_slice(name.as_bytes());
         payload.extend_from_slice(&cursor.to_le_bytes());
     }
+    if !mark.former.is_empty() {
+        payload.push(mark.former.len() as u8);
+        for former in &mark.former {
+            payload.extend_from_slice(&former.identity);
+            payload.extend_from_slice(&former.last.to_le_bytes());
+        }
+    }
     let mut slot = Vec::with_capacity(HEAD_BYTES + payload.len());
     slot.extend_from_slice(&MAGIC);
     slot.push(VERSION);
@@ -267,6 +289,14 @@ fn decode(slot: &[u8]) -> Option<Mark> {
         let cursor = u64::from_le_bytes(take(&mut payload)?);
         cursors.insert(String::from_utf8(name.to_vec()).ok()?, cursor);
     }
+    let [former_count] = take(&mut payload).unwrap_or_default();
+    let former = (0..former_count).map(|_| {
+        Some(Former {
+            identity: take(&mut payload)?,
+            last: u64::from_le_bytes(take(&mut payload)?),
+        })
+    });
+    let former = former.collect::<Option<Vec<_>>>()?;
     Some(Mark {
         counter,
         generation,
@@ -279,6 +309,7 @@ fn decode(slot: &[u8]) -> Option<Mark> {
         tail: tail?,
         last_uptime_us: uptime.filter(|&uptime| uptime != u64::MAX),
         cursors,
+        former,
     })
 }
 

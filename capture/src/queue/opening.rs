@@ -13,6 +13,7 @@ use std::{fs, io};
 use shared::wire::Loss;
 
 use super::bell::Bells;
+use super::birth::Birth;
 use super::block::{BlockWriter, COMPRESSION_LEVEL};
 use super::buffer::Buffer;
 use super::error::system;
@@ -25,7 +26,7 @@ use super::reader::{LastArrival, Shared, View};
 use super::restore::{self, Restored};
 use super::salvage::{Salvage, cut, is_superseded, resolve};
 use super::store::{Change, Opened, Store, StoreErrorKind};
-use super::{OpenError, Queue, headroom, rebuild};
+use super::{FlushError, OpenError, Queue, headroom, identities, rebuild};
 
 /// An opened database, and whole blocks that were found in its files before it was opened.
 pub(super) struct Found {
@@ -66,6 +67,7 @@ impl Queue {
             is_new: mark.is_none() && !layout.database().exists(),
             ..OpenReport::default()
         };
+        let (birth, is_copy) = Birth::read(&layout.birth());
         let found = open_database(&layout, options, mark.as_ref(), &mut report)?;
         let identity = identity(&layout, mark.as_ref()).map_err(system("writing", &layout.identity()))?;
         let writer = BlockWriter::new(COMPRESSION_LEVEL)
@@ -77,8 +79,9 @@ impl Queue {
                 identity,
                 ..Mark::default()
             },
+            birth,
             shared: Arc::new(Shared {
-                identity: String::from_utf8_lossy(&identity).into_owned(),
+                identities: Mutex::new(Arc::from([])),
                 view: Mutex::default(),
                 grown: Condvar::new(),
                 bells: Bells::default(),
@@ -102,6 +105,15 @@ impl Queue {
             layout,
         };
         queue.settle(found, mark, None, &mut report)?;
+        queue.shared.name(&queue.mark);
+        if is_copy && options.is_copy_renewed {
+            let before = queue.identity().to_owned();
+            queue.renew().map_err(renewing(&queue.layout))?;
+            report.renewed = Some(before);
+        }
+        let lowest_cursor = queue.cursors.values().copied().min().unwrap_or(0);
+        queue.birth.opened(queue.mark.next, lowest_cursor);
+        queue.write_birth();
         Ok((queue, report))
     }
 
@@ -226,6 +238,7 @@ impl Queue {
             tail: index.first().unwrap_or(head + 1),
             last_uptime_us: mark.last_uptime_us.filter(|_| is_same_boot),
             cursors: all_cursors.clone(),
+            former: mark.former,
         };
         change.cursors = all_cursors
             .iter()
@@ -386,6 +399,12 @@ impl Queue {
     }
 }
 
+/// Why a new identity could not be made durable.
+fn renewing(layout: &Layout) -> impl FnOnce(FlushError) -> OpenError {
+    let path = layout.mark();
+    move |error| system("renewing the identity in", &path)(io::Error::other(error))
+}
+
 /// Opens the database, or makes a new one with what is whole in one that cannot be opened.
 pub(super) fn open_database(
     layout: &Layout,
@@ -466,23 +485,11 @@ fn identity(layout: &Layout, mark: Option<&Mark>) -> io::Result<[u8; 8]> {
     }
     let identity = match marked {
         Some(identity) => identity,
-        None => {
-            let mut drawn = [0; 8];
-            io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut drawn)?;
-            drawn.map(|byte| {
-                ALPHABET
-                    .get(usize::from(byte) % ALPHABET.len())
-                    .copied()
-                    .unwrap_or(b'a')
-            })
-        }
+        None => identities::draw()?,
     };
-    let mut line = identity.to_vec();
-    line.push(b'\n');
-    layout::replace_file(&layout.identity(), &line)?;
+    layout::replace_file(&layout.identity(), &identities::line(identity))?;
     Ok(identity)
 }
 
-const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// Bytes of the newest blocks that are held while sled opens: some days of telegrams.
 const HELD_BYTES: usize = 2 * 1024 * 1024;

@@ -23,6 +23,9 @@ pub struct QueueOptions {
     pub retry_interval: Duration,
     /// Bytes that are left free on the disk.
     pub reserve_free_bytes: u64,
+    /// Whether a folder that is found to be a copy gets a new identity. Off unless asked for, since a copy also
+    /// stands for what a crash leaves behind.
+    pub is_copy_renewed: bool,
 }
 
 impl QueueOptions {
@@ -36,6 +39,7 @@ impl QueueOptions {
             open_patience: Duration::from_secs(300),
             retry_interval: super::recovery::RETRY_INTERVAL,
             reserve_free_bytes: 2 * 1024 * 1024,
+            is_copy_renewed: false,
         }
     }
 }
@@ -54,6 +58,8 @@ pub struct Arrival {
 pub struct OpenReport {
     /// Whether the folder is new.
     pub is_new: bool,
+    /// The identity before, if the folder is a copy and has got a new one.
+    pub renewed: Option<String>,
     /// Records that are kept.
     pub records: u64,
     /// Blocks that were not whole and are gone.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use shared::bell::Bell;
 use shared::record::{INTERVAL_SILENCE_MS, Record};
+use shared::wire::Identity;
 use thiserror::Error;
 
 use super::bell::Bells;
@@ -18,7 +19,7 @@ use super::store::{Store, StoreError, StoreErrorKind};
 /// Where the queue and its readers meet.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) identity: String,
+    pub(super) identities: Mutex<Arc<[Identity]>>,
     pub(super) view: Mutex<View>,
     /// Signalled when the head rises and when the queue closes.
     pub(super) grown: Condvar,
@@ -140,9 +141,9 @@ impl Reader {
         }
     }
 
-    /// Identity of the queue's folder: eight characters.
-    pub fn identity(&self) -> &str {
-        &self.shared.identity
+    /// The identities and where they begin, oldest first; another value as soon as there is a new one.
+    pub fn identities(&self) -> Arc<[Identity]> {
+        self.shared.identities()
     }
 
     /// Highest durable sequence; 0 in an empty queue.

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use super::headroom::{self, Room};
 use super::mark::MarkFile;
 use super::store::{self, Change, StoreErrorKind};
-use super::{FlushError, OpenReport, Queue, StoreError, layout, opening, retention};
+use super::{FlushError, OpenReport, Queue, StoreError, identities, layout, opening, retention};
 
 /// What is wrong, and when to try again.
 #[derive(Debug)]
@@ -138,8 +138,8 @@ impl Queue {
             }
             self.mark_file = file;
             let path = self.layout.identity();
-            let identity = format!("{}\n", self.shared.identity);
-            layout::replace_file(&path, identity.as_bytes()).map_err(words("writing", &path))?;
+            let identity = identities::line(self.mark.identity);
+            layout::replace_file(&path, &identity).map_err(words("writing", &path))?;
         }
         let database = self.layout.database();
         if is_suspect && database.exists() {

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! hello ─► welcome ─► (request ─► reply)*        ends at: the client's end, garbage, a frame that is too
-//!    └──► refused (another version)                      long, cut short or too slow, a reply not taken
+//!    └──► refused (another version)                      long, cut short or too slow, a reply not taken,
+//!                                                        a new identity of the queue
 //! ```
 //!
 //! What always holds: whatever a client does, its session ends within the limits and its consumer is free
@@ -21,7 +22,7 @@ use shared::bell::Bell;
 use shared::record::Record;
 use shared::wire::codec::{self, CodecError, HELLO_BYTES};
 use shared::wire::deadline::Deadline;
-use shared::wire::{MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, Reply, Request};
+use shared::wire::{Identity, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, Reply, Request};
 use thiserror::Error;
 
 use super::Limits;
@@ -59,6 +60,8 @@ enum Ended {
     Gone,
     #[error("capture is stopping")]
     Stopping,
+    #[error("the queue has a new identity")]
+    Renewed,
     #[error("the queue's thread did not answer within {} s", ANSWER.as_secs())]
     Unanswered,
 }
@@ -78,6 +81,8 @@ pub struct Session {
     limits: Limits,
     consumer: Option<String>,
     bell: Option<Arc<Bell>>,
+    /// What the client has been told of them.
+    identities: Arc<[Identity]>,
 }
 
 impl Session {
@@ -85,6 +90,7 @@ impl Session {
     pub fn new(number: u64, reader: Reader, keeper: SyncSender<Message>, limits: Limits) -> Self {
         Self {
             number,
+            identities: reader.identities(),
             reader,
             keeper,
             limits,
@@ -126,7 +132,7 @@ impl Session {
             return Err(Ended::Version { theirs });
         }
         let welcome = Reply::Welcome {
-            queue: self.reader.identity().to_owned(),
+            queue: self.newest_identity(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         self.reply(stream, &welcome, &mut buffer)?;
@@ -191,6 +197,11 @@ impl Session {
         }
     }
 
+    fn newest_identity(&self) -> String {
+        let newest = self.identities.last();
+        newest.map_or_else(String::new, |identity| identity.queue.clone())
+    }
+
     fn answer(&mut self, request: Request, stream: &UnixStream) -> Result<Reply, Ended> {
         match request {
             Request::Read {
@@ -239,8 +250,18 @@ impl Session {
                     }
                 }
             }
+            Request::Identities => Ok(self.tell_identities()),
+            request @ Request::Renew { .. } => match self.order(request)? {
+                Reply::Identities(_) => Ok(self.tell_identities()),
+                other => Ok(other),
+            },
             other => self.order(other),
         }
+    }
+
+    fn tell_identities(&mut self) -> Reply {
+        self.identities = self.reader.identities();
+        Reply::Identities(self.identities.to_vec())
     }
 
     /// Has the thread that keeps the queue carry out a request.
@@ -277,7 +298,12 @@ impl Session {
             if let Some(bell) = &self.bell {
                 bell.silence();
             }
-            match self.reader.read(from, max_bytes.min(MAX_READ_BYTES)) {
+            let batch = self.reader.read(from, max_bytes.min(MAX_READ_BYTES));
+            // After reading: the client would take what has been read for records of an identity before.
+            if !Arc::ptr_eq(&self.identities, &self.reader.identities()) {
+                return Err(Ended::Renewed);
+            }
+            match batch {
                 Ok(batch) if !batch.records.is_empty() => {
                     return Ok(Reply::Records {
                         records: fitting(batch.records),

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use shared::bell::Bell;
 use shared::wire::client::{Append, Batch, Client, ClientError};
-use shared::wire::{Imported, PROTOCOL_VERSION, PublisherReport, Refusal, Reply, Request, Start, codec};
+use shared::wire::{
+    Identity, Imported, PROTOCOL_VERSION, PublisherReport, Refusal, Reply, Request, Start, codec,
+};
 
 use super::socket::Socket;
 use super::{Limits, Server};
@@ -670,4 +672,53 @@ fn a_silence_that_was_told_is_a_silence_of_the_next_record() {
         other => panic!("{other:?}"),
     }
     bench.stop();
+}
+
+/// A consumer at 3 of 5 that has read up to 9 of another history, and a reader beside it that waits.
+#[test]
+fn what_a_consumer_knows_of_another_history_renews_the_identity_and_ends_the_sessions_that_know_the_former() {
+    let is_told: [fn(&mut Client) -> bool; 2] = [
+        |client| {
+            let queue = client.queue().to_owned();
+            let identities = client.renew("mqtt", &queue, 9).unwrap();
+            identities.last().is_some_and(|newest| newest.queue != queue)
+        },
+        // As a publisher does that knows of no identities.
+        |client| client.commit(9).unwrap_err().refusal() == Some(Refusal::Invalid),
+    ];
+    for tell in is_told {
+        let bench = Bench::new(Limits::default());
+        bench.arrive(5);
+        let mut client = bench.client();
+        until("five telegrams are durable", || {
+            (client.locate(i64::MAX).unwrap().head == 5).then_some(())
+        });
+        client.open("mqtt", Start::Oldest).unwrap();
+        client.commit(3).unwrap();
+        let former = client.queue().to_owned();
+        let mut beside = bench.client();
+        beside.ask(6, 1_000_000, PATIENCE).unwrap();
+
+        assert!(tell(&mut client));
+        let ended = beside.answer(&Bell::new().unwrap()).unwrap_err();
+        assert!(!ended.is_refused(), "{ended}");
+        let mut again = bench.client();
+        let identities = again.identities().unwrap().unwrap();
+        let newest = again.queue().to_owned();
+        assert_ne!(newest, former);
+        // What the consumer has committed is of both histories.
+        let expected = [(&former, 1), (&newest, 4)].map(|(queue, first_sequence)| Identity {
+            queue: queue.clone(),
+            first_sequence,
+        });
+        assert_eq!(identities, expected);
+        // Who comes with the former identity now changes nothing.
+        assert_eq!(again.renew("mqtt", &former, 9).unwrap(), identities);
+        assert!(matches!(
+            again.read(1, 1_000_000, PATIENCE),
+            Ok(Batch::Records { .. })
+        ));
+        drop((client, beside, again));
+        bench.stop();
+    }
 }

@@ -77,7 +77,23 @@ consumers  attic: not connected, at #10000, 2,445 telegrams behind
 losses     #1 to #100, noticed 1 d ago: removed to stay within max_size
 damaged    /q/damaged-1: `capture import --damaged /q/damaged-1` brings back what is whole in it
 ";
-    assert_eq!(as_text(&busy(), NOW_US, false), expected);
+    assert_eq!(as_text(&busy(), &[], NOW_US, false), expected);
+}
+
+#[test]
+fn a_folder_that_was_put_back_shows_its_identities() {
+    let identity = |queue: &str, first_sequence| Identity {
+        queue: queue.to_owned(),
+        first_sequence,
+    };
+    let identities = [identity("abcdefgh", 1), identity("k3v9x2ab", 104)];
+    let text = as_text(&busy(), &identities, NOW_US, false);
+    let line = "identity   k3v9x2ab from #104 on, before that abcdefgh from #1 on\n";
+    assert!(text.contains(line), "{text}");
+    let value = as_json(&busy(), &identities, false);
+    assert_eq!(value["identities"][1]["queue"], "k3v9x2ab");
+    assert_eq!(value["identities"][1]["first_sequence"], 104);
+    assert!(!as_text(&busy(), &identities[1..], NOW_US, false).contains("identity"));
 }
 
 #[test]
@@ -85,7 +101,7 @@ fn trouble_and_lost_telegrams_cannot_be_overlooked() {
     let mut status = busy();
     status.trouble = Some("the disk is full".into());
     status.refused = 1_000;
-    let text = as_text(&status, NOW_US, false);
+    let text = as_text(&status, &[], NOW_US, false);
     assert_eq!(text.lines().nth(1), Some("TROUBLE    the disk is full"));
     assert!(text.contains("1,000 LOST"), "{text}");
 }
@@ -98,6 +114,7 @@ fn an_idle_capture_says_so_in_each_line() {
             tail: 1,
             ..Status::default()
         },
+        &[],
         0,
         false,
     );
@@ -114,17 +131,17 @@ fn an_idle_capture_says_so_in_each_line() {
 
 #[test]
 fn rejected_stretches_are_shown_as_they_came_on_request() {
-    let text = as_text(&busy(), NOW_US, true);
+    let text = as_text(&busy(), &[], NOW_US, true);
     assert!(
         text.ends_with("--- 5.0 s ago, wrong_crc, 14 bytes\n/ISK\\x02\n!1234\n"),
         "{text}"
     );
-    assert!(!as_text(&busy(), NOW_US, false).contains("!1234"));
+    assert!(!as_text(&busy(), &[], NOW_US, false).contains("!1234"));
 }
 
 #[test]
 fn a_program_reads_the_same_from_json() {
-    let value = as_json(&busy(), true);
+    let value = as_json(&busy(), &[], true);
     assert_eq!(value["head"], 12_445);
     assert_eq!(value["consumers"][0]["lag"], 2_445);
     assert_eq!(
@@ -135,7 +152,7 @@ fn a_program_reads_the_same_from_json() {
     assert_eq!(value["losses"][0]["last_sequence"], 100);
     assert_eq!(value["recently_rejected"][0]["bytes"], "/ISK\u{2}\r\n!1234\r\n");
     assert_eq!(value["trouble"], Value::Null);
-    assert!(as_json(&busy(), false).get("recently_rejected").is_none());
+    assert!(as_json(&busy(), &[], false).get("recently_rejected").is_none());
 }
 
 #[test]

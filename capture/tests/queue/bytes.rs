@@ -149,6 +149,7 @@ fn a_mark_of_the_first_version_is_read_and_written_the_same() {
         tail: 17,
         last_uptime_us: Some(123_456_789),
         cursors: [("mqtt".to_owned(), 999), ("zweite".to_owned(), 17)].into(),
+        former: Vec::new(),
     };
     fs::write(&path, from_hex(MARK_1)).unwrap();
     assert_eq!(MarkFile::peek(&path).as_ref(), Some(&expected));

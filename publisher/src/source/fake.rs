@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use shared::record::Record;
 use shared::wire::codec;
-use shared::wire::{PublisherReport, Refusal, Reply, Request};
+use shared::wire::{Identity, PublisherReport, Refusal, Reply, Request};
 
 /// What it holds and was told, shared with the test.
 #[derive(Default)]
@@ -24,6 +24,10 @@ pub(super) struct Held {
     pub(super) reads: Vec<u64>,
     pub(super) reports: Vec<PublisherReport>,
     pub(super) is_in_use: bool,
+    /// None as of a capture that knows only one: then it is `queue`.
+    pub(super) identities: Option<Vec<Identity>>,
+    /// What it was told to renew after.
+    pub(super) renewed: Vec<(String, u64)>,
     sessions: Vec<UnixStream>,
 }
 
@@ -118,6 +122,10 @@ fn session(mut stream: UnixStream, held: &Mutex<Held>) {
         let request: Request = codec::decode(&body).expect("a request");
         let reply = answer(request, held, &stream);
         send(&mut stream, &reply);
+        let invalid = Refusal::Invalid;
+        if matches!(reply, Reply::Refused { refusal, .. } if refusal == invalid) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
     }
 }
 
@@ -180,6 +188,24 @@ fn answer(request: Request, held: &Mutex<Held>, stream: &UnixStream) -> Reply {
         Request::Report(report) => {
             held.lock().unwrap().reports.push(report);
             Reply::Reported
+        }
+        Request::Identities | Request::Renew { .. } if held.lock().unwrap().identities.is_none() => {
+            Reply::Refused {
+                refusal: Refusal::Invalid,
+                message: "not a message of this protocol".to_owned(),
+            }
+        }
+        Request::Identities => Reply::Identities(held.lock().unwrap().identities.clone().unwrap_or_default()),
+        Request::Renew { queue, sequence, .. } => {
+            let mut held = held.lock().unwrap();
+            held.renewed.push((queue, sequence));
+            let cursor = held.cursor;
+            let identities = held.identities.get_or_insert_default();
+            identities.push(Identity {
+                queue: "renewed2".to_owned(),
+                first_sequence: cursor + 1,
+            });
+            Reply::Identities(identities.clone())
         }
         other => panic!("the publisher does not ask for {other:?}"),
     }

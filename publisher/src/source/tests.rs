@@ -259,3 +259,162 @@ fn the_newest_record_is_read_on_request_without_moving_on() {
     assert_eq!(record.telegram, &b"six"[..]);
     assert_eq!(capture.held.lock().unwrap().commits, Vec::<u64>::new());
 }
+
+impl FakeCapture {
+    /// With so many records, and a first identity up to this one and a second after it.
+    fn of_two_identities(records: usize, last_of_the_first: u64) -> Self {
+        let capture = Self::new();
+        (0..records).for_each(|_| capture.append(b"telegram"));
+        let mut held = capture.held.lock().unwrap();
+        held.identities = Some(vec![
+            Identity::only("abcdefgh"),
+            Identity {
+                queue: "ijkmnpqr".to_owned(),
+                first_sequence: last_of_the_first + 1,
+            },
+        ]);
+        drop(held);
+        capture
+    }
+}
+
+impl Bench {
+    fn read(&self, session: u64, from: u64) -> SourceEvent {
+        self.tell(SourceCommand::Read {
+            session,
+            from,
+            wait: LONGEST_WAIT,
+        });
+        self.next()
+    }
+
+    fn read_up_to(&self, session: u64, from: u64) -> u64 {
+        match self.read(session, from) {
+            SourceEvent::Records { records, .. } => records.last().map_or(0, |record| record.sequence),
+            other => panic!("expected records, came {other:?}"),
+        }
+    }
+
+    fn away(&self) -> String {
+        match self.next() {
+            SourceEvent::Away { words, .. } => words,
+            other => panic!("expected no session, came {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn records_of_two_identities_come_as_two_sessions() {
+    let capture = FakeCapture::of_two_identities(9, 4);
+    capture.held.lock().unwrap().cursor = 2;
+    capture.serve();
+    let bench = Bench::start(&capture);
+    let first = bench.opened();
+    assert_eq!((first.queue.as_str(), first.cursor), ("abcdefgh", 2));
+    assert_eq!(
+        bench.read_up_to(first.session, 3),
+        4,
+        "up to the end of the first"
+    );
+    let second = match bench.read(first.session, 5) {
+        SourceEvent::Opened(opened) => *opened,
+        other => panic!("expected the next session, came {other:?}"),
+    };
+    assert_eq!((second.queue.as_str(), second.cursor), ("ijkmnpqr", 4));
+    assert_eq!(second.before.map(|record| record.sequence), Some(4));
+    assert!(second.session > first.session);
+    assert_eq!(bench.read_up_to(second.session, 5), 9);
+    // A session that breaks goes on in the second, whose start is not committed yet.
+    capture.cut();
+    bench.away();
+    let third = bench.opened();
+    assert_eq!((third.queue.as_str(), third.cursor), ("ijkmnpqr", 4));
+}
+
+/// As after a copy of 1 to 4 was put back: what was read from 5 to 9 was of another history.
+#[test]
+fn of_a_former_identity_nothing_is_committed_or_asked_for_beyond_its_end() {
+    let capture = FakeCapture::new();
+    (0..9).for_each(|_| capture.append(b"telegram"));
+    capture.held.lock().unwrap().identities = Some(vec![Identity::only("abcdefgh")]);
+    capture.serve();
+    let bench = Bench::start(&capture);
+    let session = bench.opened().session;
+    assert_eq!(bench.read_up_to(session, 1), 9);
+    let put_back = FakeCapture::of_two_identities(6, 4);
+    {
+        let mut held = capture.held.lock().unwrap();
+        let mut back = put_back.held.lock().unwrap();
+        held.records = std::mem::take(&mut back.records);
+        held.identities = back.identities.take();
+    }
+    capture.cut();
+    bench.away();
+    let opened = bench.opened();
+    assert_eq!((opened.queue.as_str(), opened.cursor), ("abcdefgh", 0));
+    let session = opened.session;
+    bench.tell(SourceCommand::Commit { session, sequence: 9 });
+    capture.wait_until("the commit", |held| !held.commits.is_empty());
+    let second = match bench.read(session, 10) {
+        SourceEvent::Opened(opened) => *opened,
+        other => panic!("expected the next session, came {other:?}"),
+    };
+    assert_eq!((second.queue.as_str(), second.cursor), ("ijkmnpqr", 4));
+    assert_eq!(bench.read_up_to(second.session, 5), 6);
+    let held = capture.held.lock().unwrap();
+    assert_eq!(held.commits, [4]);
+    assert_eq!(held.renewed, [], "capture knew it already");
+}
+
+#[test]
+fn a_head_below_what_was_read_and_another_record_in_its_place_are_told_as_proof() {
+    for heads in [3, 30] {
+        let capture = FakeCapture::new();
+        (0..9).for_each(|_| capture.append(b"telegram"));
+        capture.held.lock().unwrap().identities = Some(vec![Identity::only("abcdefgh")]);
+        capture.serve();
+        let bench = Bench::start(&capture);
+        let session = bench.opened().session;
+        assert_eq!(bench.read_up_to(session, 1), 9);
+        // The same folder, as ever: no proof.
+        capture.cut();
+        bench.away();
+        bench.opened();
+        assert_eq!(capture.held.lock().unwrap().renewed, []);
+
+        capture.held.lock().unwrap().records.truncate(3);
+        (3..heads).for_each(|_| capture.append(b"of another history"));
+        capture.cut();
+        bench.away();
+        let opened = bench.opened();
+        assert_eq!(opened.queue, "renewed2");
+        let proof = ("abcdefgh".to_owned(), 9);
+        assert_eq!(capture.held.lock().unwrap().renewed, [proof], "head {heads}");
+        assert_eq!(bench.read_up_to(opened.session, 1), heads);
+    }
+}
+
+#[test]
+fn a_capture_that_knows_one_identity_is_read_and_its_older_copy_refused_in_words() {
+    let capture = FakeCapture::new();
+    (0..9).for_each(|_| capture.append(b"telegram"));
+    capture.serve();
+    let bench = Bench::start(&capture);
+    let opened = bench.opened();
+    assert_eq!((opened.queue.as_str(), opened.head), ("abcdefgh", 9));
+    assert_eq!(bench.read_up_to(opened.session, 1), 9);
+    capture.held.lock().unwrap().records.truncate(3);
+    capture.cut();
+    bench.away();
+    for _ in 0..2 {
+        let words = bench.away();
+        for part in [
+            "#9 of the queue abcdefgh",
+            "an older copy",
+            "install capture and publisher of one release",
+        ] {
+            assert!(words.contains(part), "{words}");
+        }
+    }
+    assert_eq!(capture.held.lock().unwrap().commits, Vec::<u64>::new());
+}

@@ -20,7 +20,8 @@ use thiserror::Error;
 use super::codec::{self, CodecError};
 use super::deadline::Deadline;
 use super::{
-    Digest, Imported, ImportedFile, PROTOCOL_VERSION, PublisherReport, Refusal, Reply, Request, Start, Status,
+    Digest, Identity, Imported, ImportedFile, PROTOCOL_VERSION, PublisherReport, Refusal, Reply, Request,
+    Start, Status,
 };
 use crate::bell::Bell;
 use crate::record::Record;
@@ -413,6 +414,54 @@ impl Client {
         match self.request(&Request::Status, "asking for its status", Duration::ZERO)? {
             Reply::Status(status) => Ok(*status),
             other => Err(self.unexpected("the question for its status", &other)),
+        }
+    }
+
+    /// Under which identities the records were accepted, see [`Reply::Identities`]; none from a capture that does not
+    /// know the question, since it has only one. It ends the session at that, so this connects again: ask before
+    /// [`Self::open`].
+    ///
+    /// # Errors
+    ///
+    /// Any of [`ClientError`].
+    pub fn identities(&mut self) -> Result<Option<Vec<Identity>>, ClientError> {
+        match self.ask_identities(&Request::Identities, "asking for its identities") {
+            Ok(identities) => Ok(Some(identities)),
+            Err(error) if error.refusal() == Some(Refusal::Invalid) => {
+                *self = Self::connect(&self.path, self.timeout)?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// This consumer has read another record there than the folder has; see [`Request::Renew`].
+    ///
+    /// # Errors
+    ///
+    /// Any of [`ClientError`].
+    pub fn renew(
+        &mut self,
+        consumer: &str,
+        queue: &str,
+        sequence: u64,
+    ) -> Result<Vec<Identity>, ClientError> {
+        let request = Request::Renew {
+            consumer: consumer.to_owned(),
+            queue: queue.to_owned(),
+            sequence,
+        };
+        self.ask_identities(&request, "telling that its folder is an older copy")
+    }
+
+    fn ask_identities(
+        &mut self,
+        request: &Request,
+        action: &'static str,
+    ) -> Result<Vec<Identity>, ClientError> {
+        match self.request(request, action, Duration::ZERO)? {
+            Reply::Identities(identities) => Ok(identities),
+            other => Err(self.unexpected("the question for its identities", &other)),
         }
     }
 
