@@ -740,6 +740,10 @@ impl Keeper {
                 0 => words,
                 bytes => format!("{words}; {bytes} bytes of telegrams wait in memory"),
             });
+        let last_telegram_age_ms = queue
+            .accepted
+            .last_uptime_us
+            .map(|at_us| clock::uptime_us().saturating_sub(at_us) / 1000);
         let mut losses = queue.losses;
         losses.drain(..losses.len().saturating_sub(MAX_LISTED_LOSSES));
         let mut recently_rejected = intake.recently_rejected;
@@ -759,10 +763,10 @@ impl Keeper {
             started_at_us: self.started_at_us,
             port: intake.port,
             port_state: intake.port_state,
-            accepted: intake.accepted,
+            accepted: queue.accepted.telegrams,
             rejected: intake.rejected,
             recently_rejected,
-            last_telegram_age_ms: intake.last_telegram_age_ms,
+            last_telegram_age_ms,
             tail: queue.tail,
             head: queue.head,
             live_bytes: queue.live_bytes,

@@ -65,7 +65,9 @@ use shared::record::{INTERVAL_SILENCE_MS, Record};
 use shared::wire::Imported;
 
 pub use error::{AppendError, ConsumerError, FlushError, OpenError};
-pub use outcome::{Arrival, Flushed, Maintained, OpenReport, QueueOptions, QueueStatus, current_boot_id};
+pub use outcome::{
+    Accepted, Arrival, Flushed, Maintained, OpenReport, QueueOptions, QueueStatus, current_boot_id,
+};
 pub use reader::{Batch, ReadError, Reader};
 pub use salvage::Salvage;
 pub use store::{StoreError, StoreErrorKind};
@@ -99,6 +101,7 @@ pub struct Queue {
     writer: BlockWriter,
     buffer: Buffer,
     refused: u64,
+    accepted: Accepted,
     cursors: BTreeMap<String, u64>,
     /// Cursors that have moved since the last flush.
     dirty_cursors: BTreeMap<String, u64>,
@@ -312,6 +315,12 @@ impl Queue {
 
         self.dirty_cursors.clear();
         let records = self.buffer.len() as u64;
+        if self.buffer.live() > 0 {
+            self.accepted.telegrams += self.buffer.live();
+            if let LastArrival::Uptime(uptime) = self.last_arrival {
+                self.accepted.last_uptime_us = Some(uptime);
+            }
+        }
         self.buffer.clear();
         self.trouble = None;
         self.mark.head = last;
@@ -428,6 +437,7 @@ impl Queue {
             trouble: self.trouble().map(str::to_owned),
             buffered_bytes: self.buffer.bytes() as u64,
             refused: self.refused,
+            accepted: self.accepted,
             damaged: self.layout.damaged(),
         }
     }

@@ -275,7 +275,7 @@ pub struct Status {
     pub port: String,
     /// The port's state in words: `open at 115200-8N1`, `waiting: permission denied …`.
     pub port_state: String,
-    /// Telegrams accepted since capture started.
+    /// Telegrams accepted since capture started: those that are durable.
     pub accepted: u64,
     /// Stretches of input rejected since capture started, by reason.
     pub rejected: BTreeMap<String, u64>,

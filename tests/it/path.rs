@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 use serde_json::Value;
-use tests::deadline::SOON;
+use tests::deadline::{SOON, wait_for};
 use tests::folder::Folder;
 use tests::household::Dialect;
 use tests::meter::TcpMeter;
@@ -161,6 +161,39 @@ fn an_interval_ends_with_half_a_minute_of_silence() {
     assert_eq!(ledger.len(), 7);
     let summaries = house.wait_for_received("summary", |summaries| !summaries.is_empty());
     assert_eq!(summaries[0]["telegrams"], 7, "{summaries:?}");
+}
+
+#[test]
+fn what_status_counts_as_accepted_is_durable() {
+    let mut house = Installation::new(15);
+    let text = std::fs::read_to_string(house.folder.join("smartmeter.yml")).unwrap();
+    house
+        .folder
+        .write("smartmeter.yml", format!("{text}  flush_interval: 3s\n"));
+    let _capture = house.start_capture();
+    house.send(20);
+    let mut seen = Vec::new();
+    let status = wait_for("the telegrams to be accepted", SOON, || {
+        let status = house.capture(&["status", "--json"]).done().json();
+        let number = |key: &str| status[key].as_u64().unwrap();
+        assert_eq!(number("accepted"), number("head"), "{status}");
+        assert_eq!(
+            status["last_telegram_age_ms"].is_null(),
+            number("head") == 0,
+            "{status}"
+        );
+        seen.push(number("head"));
+        if number("head") == 20 {
+            Ok(status)
+        } else {
+            Err(format!("{status}"))
+        }
+    });
+    assert_eq!(seen[0], 0, "it was looked at before the flush");
+    let age = status["last_telegram_age_ms"].as_u64().unwrap();
+    assert!(age >= 1_000, "the last came before the flush: {age} ms ago");
+    let text = house.capture(&["status"]).done().text();
+    assert!(text.contains("20 accepted, the last "), "{text}");
 }
 
 #[test]

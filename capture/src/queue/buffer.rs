@@ -16,6 +16,7 @@ pub struct Buffer {
     /// Silences of the records that came from the meter, beside each record.
     elapsed_ms: Vec<u64>,
     bytes: usize,
+    live: u64,
 }
 
 impl Buffer {
@@ -23,6 +24,7 @@ impl Buffer {
     pub fn push(&mut self, record: Record, is_live: bool) {
         self.bytes += record.telegram.len();
         self.elapsed_ms.push(if is_live { record.silence_ms } else { 0 });
+        self.live += u64::from(is_live);
         self.records.push(record);
     }
 
@@ -44,6 +46,11 @@ impl Buffer {
     /// Bytes of their telegrams.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How many of them came from the meter.
+    pub fn live(&self) -> u64 {
+        self.live
     }
 
     /// Sequence of the last one.

@@ -21,7 +21,7 @@ use super::index::{Entry, Index, Place};
 use super::layout::{self, Layout};
 use super::losses::Losses;
 use super::mark::{CEILING_STEP, Mark, MarkFile};
-use super::outcome::{OpenReport, QueueOptions};
+use super::outcome::{Accepted, OpenReport, QueueOptions};
 use super::reader::{LastArrival, Shared, View};
 use super::restore::{self, Restored};
 use super::salvage::{Salvage, cut, is_superseded, resolve};
@@ -91,6 +91,7 @@ impl Queue {
             writer,
             buffer: Buffer::default(),
             refused: 0,
+            accepted: Accepted::default(),
             cursors: std::collections::BTreeMap::new(),
             dirty_cursors: std::collections::BTreeMap::new(),
             last_arrival: LastArrival::Never,

@@ -94,6 +94,15 @@ pub struct Maintained {
     pub has_more: bool,
 }
 
+/// What came from the meter since the queue was opened, and is durable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// How many telegrams.
+    pub telegrams: u64,
+    /// When the last of them came, by the clock of [`Arrival::uptime_us`].
+    pub last_uptime_us: Option<u64>,
+}
+
 /// How the queue is doing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct QueueStatus {
@@ -119,6 +128,8 @@ pub struct QueueStatus {
     pub buffered_bytes: u64,
     /// Telegrams refused because too many waited already.
     pub refused: u64,
+    /// What has been accepted since the start.
+    pub accepted: Accepted,
     /// Damaged databases beside the present one.
     pub damaged: Vec<PathBuf>,
 }

@@ -41,6 +41,10 @@ impl Bench {
     }
 
     fn over(folder: tempfile::TempDir, limits: Limits) -> Self {
+        Self::flushing(folder, limits, Duration::ZERO)
+    }
+
+    fn flushing(folder: tempfile::TempDir, limits: Limits, flush_interval: Duration) -> Self {
         let path = folder.path().join("queue");
         let socket = folder.path().join("queue.sock");
         let (queue, _) = Queue::open(&QueueOptions::new(&path)).unwrap();
@@ -48,7 +52,7 @@ impl Bench {
         let (messages, taken) = sync_channel(CHANNEL_MESSAGES);
         let (input_end, _input_ended) = sync_channel::<InputEnd>(1);
         let settings = KeeperSettings {
-            flush_interval: Duration::ZERO,
+            flush_interval,
             meter_timeout: None,
             can_wait: false,
             imports_file: path.join("imports.json"),
@@ -520,8 +524,8 @@ fn the_status_tells_of_intake_queue_and_consumers() {
     let status = client.status().unwrap();
     assert_eq!(
         (status.port.as_str(), status.accepted),
-        ("/dev/meter", 7),
-        "as intake says"
+        ("/dev/meter", 3),
+        "what is durable, whatever intake has read"
     );
     assert_eq!((status.tail, status.head), (1, 3));
     assert_eq!(status.queue, client.queue());
@@ -533,6 +537,47 @@ fn the_status_tells_of_intake_queue_and_consumers() {
     assert!(consumer.is_connected);
     assert_eq!(consumer.report.as_ref().unwrap().connection, "connected");
     assert_eq!(status.trouble, None);
+    bench.stop();
+}
+
+#[test]
+fn what_is_accepted_is_durable_and_what_was_imported_is_not_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3600);
+    let bench = Bench::flushing(folder, Limits::default(), hour);
+    let mut client = bench.client();
+    bench.arrive(3);
+    let before = client.status().unwrap();
+    assert_eq!(
+        (before.accepted, before.last_telegram_age_ms),
+        (0, None),
+        "not flushed"
+    );
+    assert_eq!((before.head, before.tail, before.live_bytes), (0, 1, 0));
+    // Durable with all that came before it.
+    let import = Append {
+        source: "a.txt".into(),
+        offset: 0,
+        before: [0; 16],
+        after: [1; 16],
+        telegrams: vec![Imported {
+            captured_at_us: 5,
+            silence_ms: 0,
+            telegram: telegram(9),
+        }],
+    };
+    client.append(import).unwrap();
+    let after = client.status().unwrap();
+    assert_eq!((after.accepted, after.head), (3, 4));
+    assert!(
+        after
+            .last_telegram_age_ms
+            .is_some_and(|age| u128::from(age) < PATIENCE.as_millis())
+    );
+    assert!(after.live_bytes > 0);
+    bench.arrive(1);
+    assert_eq!(client.status().unwrap().accepted, 3);
+    drop(client);
     bench.stop();
 }
 
