@@ -178,6 +178,7 @@ impl Source {
                 bell: rung,
                 session: 0,
                 seen: None,
+                has_read: false,
             }
             .run();
         })?;
@@ -221,6 +222,8 @@ struct Keeper<R> {
     session: u64,
     /// The identity of the last session, and the last record that it gave.
     seen: Option<(String, Option<Seen>)>,
+    /// Whether this session has answered a read.
+    has_read: bool,
 }
 
 /// A record, to be known again.
@@ -274,11 +277,10 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
         loop {
             let (words, is_taken) = match self.open() {
                 Ok((connection, opened)) => {
-                    let since = Instant::now();
                     self.opened(opened);
                     let ended = self.serve(connection);
-                    // One that is opened and ends at once, again and again, is no progress.
-                    if since.elapsed() >= LONGEST_DELAY {
+                    // One that is opened and refused at once, again and again, is no progress.
+                    if std::mem::take(&mut self.has_read) {
                         backoff.reset();
                     }
                     match ended {
@@ -464,7 +466,9 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
             let from = last.map_or(from, |last| from.min(last + 1));
             client.ask(from, BATCH_BYTES, wait.min(LONGEST_WAIT))?;
         }
-        match client.answer(&self.bell)? {
+        let batch = client.answer(&self.bell)?;
+        self.has_read |= batch.is_some();
+        match batch {
             Some(Batch::Records { mut records, head }) => {
                 let count = records.partition_point(|record| last.is_none_or(|last| record.sequence <= last));
                 records.truncate(count);

@@ -7,7 +7,7 @@ use capture::queue::mark::{Former, MAX_CONSUMER_NAME_BYTES, MAX_CONSUMERS, MAX_F
 use capture::queue::{OpenReport, Queue, QueueOptions};
 use shared::wire::{self, Identity, Start};
 
-use crate::support::{Random, copy_folder, fill, options, read_all, scratch};
+use crate::support::{Random, arrival, copy_folder, fill, options, read_all, scratch, telegram};
 
 /// As the real program opens it.
 fn noticing(folder: &Path) -> QueueOptions {
@@ -63,6 +63,8 @@ impl Copied {
     }
 }
 
+type PutBack = fn(&Copied);
+
 fn identity(queue: &str, first_sequence: u64) -> Identity {
     Identity {
         queue: queue.to_owned(),
@@ -72,7 +74,7 @@ fn identity(queue: &str, first_sequence: u64) -> Identity {
 
 #[test]
 fn a_copy_that_is_put_back_goes_on_under_a_new_identity_and_keeps_the_former_for_what_is_in_it() {
-    let ways: [(&str, fn(&Copied)); 3] = [
+    let ways: [(&str, PutBack); 3] = [
         ("in place of the folder", Copied::put_back),
         ("over the files of the folder", |copied| {
             copy_folder(&copied.copy(), &copied.queue());
@@ -294,4 +296,28 @@ fn of_many_identities_the_newest_are_kept() {
         identities.last().map(|newest| newest.first_sequence),
         Some(queue.head() + 1)
     );
+}
+
+#[test]
+fn a_copy_put_under_a_running_queue_is_told_as_a_loss_and_gives_no_sequence_again() {
+    let copied = Copied::new();
+    let (mut queue, _) = open(&copied.queue());
+    copied.put_back();
+    queue.append(arrival(306), &telegram(306)).unwrap();
+    queue.flush().expect_err("what it was written to is gone");
+    queue.flush().unwrap();
+    let kept: Vec<u64> = read_all(&mut queue.reader())
+        .iter()
+        .map(|record| record.sequence)
+        .collect();
+    let expected: Vec<u64> = (1..=103).chain([306]).collect();
+    assert_eq!(kept, expected);
+    let losses: Vec<(u64, u64)> = (queue.status().losses.iter())
+        .map(|loss| (loss.first_sequence, loss.last_sequence))
+        .collect();
+    assert_eq!(losses, [(104, 305)]);
+    queue.close().unwrap();
+    let (queue, report) = open(&copied.queue());
+    assert_eq!((report.losses, queue.head()), (Vec::new(), 306));
+    assert_eq!(queue.identities()[0].queue, copied.identity);
 }

@@ -24,6 +24,7 @@ pub(super) struct Held {
     pub(super) reads: Vec<u64>,
     pub(super) reports: Vec<PublisherReport>,
     pub(super) is_in_use: bool,
+    pub(super) refuses_commits: bool,
     /// None as of a capture that knows only one: then it is `queue`.
     pub(super) identities: Option<Vec<Identity>>,
     /// What it was told to renew after.
@@ -181,6 +182,12 @@ fn answer(request: Request, held: &Mutex<Held>, stream: &UnixStream) -> Reply {
         }
         Request::Commit { sequence } => {
             let mut held = held.lock().unwrap();
+            if held.refuses_commits {
+                return Reply::Refused {
+                    refusal: Refusal::Storage,
+                    message: "no".to_owned(),
+                };
+            }
             held.commits.push(sequence);
             held.cursor = held.cursor.max(sequence);
             Reply::Committed

@@ -418,3 +418,24 @@ fn a_capture_that_knows_one_identity_is_read_and_its_older_copy_refused_in_words
     }
     assert_eq!(capture.held.lock().unwrap().commits, Vec::<u64>::new());
 }
+
+#[test]
+fn a_session_that_is_refused_at_once_again_and_again_is_tried_ever_more_seldom() {
+    let capture = FakeCapture::new();
+    capture.append(b"one");
+    capture.held.lock().unwrap().refuses_commits = true;
+    capture.serve();
+    let bench = Bench::start(&capture);
+    let began = Instant::now();
+    for _ in 0..5 {
+        let session = bench.opened().session;
+        bench.tell(SourceCommand::Commit { session, sequence: 1 });
+        assert!(bench.away().contains("refused"));
+    }
+    // Four delays that double from 200 ms on, each from half of it.
+    assert!(
+        began.elapsed() >= Duration::from_millis(1_500),
+        "{:?}",
+        began.elapsed()
+    );
+}
