@@ -18,7 +18,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use shared::dsmr::{self, Readings};
+use shared::dsmr::{self, Misfit, Readings};
 use shared::record::{INTERVAL_SILENCE_MS, Record};
 
 use crate::decrypt::{Decryption, Opened, Undecryptable};
@@ -204,6 +204,11 @@ impl Aggregator {
             self.close(outputs);
         }
         Taken::Read
+    }
+
+    /// What of the last telegram that was read stands where a value should and is none.
+    pub fn misfits(&self) -> &[Misfit<'_>] {
+        &self.telegrams.readings().misfits
     }
 
     /// Capture says that no telegram has come for this long, in milliseconds; closes what that closes.

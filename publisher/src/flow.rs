@@ -36,6 +36,7 @@ use shared::words::number;
 use crate::aggregate::{self, Aggregator, Output, Taken};
 use crate::decrypt::{Decryption, Keys};
 use crate::delivery::{self, Action, Delivery, Event, Notice};
+use crate::misfits;
 use crate::mqtt::{Command, MqttEvent, Topics};
 use crate::source::{Opened, SourceCommand, SourceEvent};
 use ahead::Ahead;
@@ -167,6 +168,7 @@ struct Told {
     capture: Vec<String>,
     broker: Vec<String>,
     undecryptable: Vec<String>,
+    misfits: misfits::Told,
 }
 
 impl Told {
@@ -204,7 +206,16 @@ impl Queue {
         }
         let taken = self.aggregator.take(record, outputs);
         match &taken {
-            Taken::Read => told.undecryptable.clear(),
+            Taken::Read => {
+                told.undecryptable.clear();
+                for misfit in self.aggregator.misfits() {
+                    count(&mut report.skipped, "values that do not fit", 1);
+                    if told.misfits.is_news(misfit) {
+                        let sequence = record.sequence;
+                        tracing::warn!("telegram #{sequence}: {misfit}; it is kept under Other_objects");
+                    }
+                }
+            }
             Taken::Skipped { why } => {
                 count(&mut report.skipped, "undecryptable", 1);
                 if Told::is_news(&mut told.undecryptable, &why.to_string()) {

@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod flow;
 mod jitter;
 mod measurement;
+mod misfits;
 pub mod mqtt;
 pub mod parse;
 pub mod payload;

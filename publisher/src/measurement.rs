@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use rust_decimal::Decimal;
-use shared::dsmr::{Device, DeviceKind, Quantity, Readings};
+use shared::dsmr::{Device, DeviceKind, DeviceUnit, Quantity, Readings};
 
 /// A register or a gauge, by what it measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,16 +19,8 @@ pub(crate) enum Name {
     Device {
         kind: DeviceKind,
         channel: Option<u8>,
-        unit: Unit,
+        unit: DeviceUnit,
     },
-}
-
-/// Units that registers of M-Bus devices are given in; others of the same kind are turned into these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Unit {
-    CubicMetre,
-    GigaJoule,
-    KilowattHour,
 }
 
 /// One number of a telegram.
@@ -55,9 +47,9 @@ impl Name {
                     DeviceKind::Other(device_type) => format!("mbus_type{device_type}").into(),
                 };
                 let unit = match unit {
-                    Unit::CubicMetre => "m3",
-                    Unit::GigaJoule => "gj",
-                    Unit::KilowattHour => "kwh",
+                    DeviceUnit::CubicMetre => "m3",
+                    DeviceUnit::GigaJoule => "gj",
+                    DeviceUnit::KilowattHour => "kwh",
                 };
                 match channel {
                     None => format!("{kind}_{unit}").into(),
@@ -73,7 +65,7 @@ pub(crate) fn measurements<'r>(readings: &'r Readings<'_>) -> impl Iterator<Item
     let equipment_id = readings.equipment_id.as_deref().unwrap_or_default();
     let electricity = Quantity::ALL.into_iter().filter_map(move |quantity| {
         electricity_name(quantity)?;
-        let register_of = is_register(quantity).then_some(equipment_id);
+        let register_of = quantity.is_register().then_some(equipment_id);
         Some(Measurement {
             name: Name::Electricity(quantity),
             value: readings.quantity(quantity)?,
@@ -92,7 +84,7 @@ fn device_measurements<'r>(
     readings: &'r Readings<'_>,
     device: &'r Device<'_>,
 ) -> impl Iterator<Item = Measurement<'r>> {
-    let measured = device.kind().zip(register(device));
+    let measured = device.kind().zip(device.register());
     let names = measured.map(|(kind, (_, unit))| {
         let is_live = readings
             .live_device(kind)
@@ -122,40 +114,6 @@ fn device_measurements<'r>(
     })
 }
 
-/// The reading of a device and its unit; none of a unit that is none of the three. A unit that is not
-/// stated is the one that the kind is counted in.
-fn register(device: &Device<'_>) -> Option<(Decimal, Unit)> {
-    let reading = device.reading.as_ref()?;
-    let (unit, thousandths) = match reading.unit.as_deref().map(str::to_ascii_lowercase).as_deref() {
-        Some("m3") => (Unit::CubicMetre, false),
-        Some("dm3" | "l") => (Unit::CubicMetre, true),
-        Some("gj") => (Unit::GigaJoule, false),
-        Some("mj") => (Unit::GigaJoule, true),
-        Some("kwh") => (Unit::KilowattHour, false),
-        Some("wh") => (Unit::KilowattHour, true),
-        Some(_) => return None,
-        None => match device.kind()? {
-            DeviceKind::Gas | DeviceKind::Water | DeviceKind::WarmWater => (Unit::CubicMetre, false),
-            DeviceKind::Heat | DeviceKind::HeatOrCooling => (Unit::GigaJoule, false),
-            DeviceKind::Electricity => (Unit::KilowattHour, false),
-            DeviceKind::Other(_) => return None,
-        },
-    };
-    let mut value = reading.value;
-    if thousandths {
-        value.set_scale(value.scale() + 3).ok()?;
-    }
-    Some((value, unit))
-}
-
-fn is_register(quantity: Quantity) -> bool {
-    use Quantity::*;
-    matches!(
-        quantity,
-        ImportTotal | ImportTariff1 | ImportTariff2 | ExportTotal | ExportTariff1 | ExportTariff2
-    )
-}
-
 /// The name of an electricity quantity; none for counts, states and limits, which are neither registers nor
 /// gauges.
 fn electricity_name(quantity: Quantity) -> Option<&'static str> {
@@ -164,11 +122,18 @@ fn electricity_name(quantity: Quantity) -> Option<&'static str> {
         ImportTotal => "electricity_import_total_kwh",
         ImportTariff1 => "electricity_import_tariff1_kwh",
         ImportTariff2 => "electricity_import_tariff2_kwh",
+        ImportTariff3 => "electricity_import_tariff3_kwh",
+        ImportTariff4 => "electricity_import_tariff4_kwh",
+        ImportTariff5 => "electricity_import_tariff5_kwh",
         ExportTotal => "electricity_export_total_kwh",
         ExportTariff1 => "electricity_export_tariff1_kwh",
         ExportTariff2 => "electricity_export_tariff2_kwh",
+        ExportTariff3 => "electricity_export_tariff3_kwh",
+        ExportTariff4 => "electricity_export_tariff4_kwh",
+        ExportTariff5 => "electricity_export_tariff5_kwh",
         PowerImport => "power_import_kw",
         PowerExport => "power_export_kw",
+        PowerSigned => "power_signed_kw",
         PowerImportL1 => "power_import_l1_kw",
         PowerImportL2 => "power_import_l2_kw",
         PowerImportL3 => "power_import_l3_kw",
@@ -182,15 +147,26 @@ fn electricity_name(quantity: Quantity) -> Option<&'static str> {
         CurrentL2 => "current_l2_a",
         CurrentL3 => "current_l3_a",
         CurrentAverageDemand => "current_average_demand_kw",
+        CurrentAverageExportDemand => "current_average_export_demand_kw",
         MaximumDemandMonth => "maximum_demand_month_kw",
+        MaximumExportDemandMonth => "maximum_export_demand_month_kw",
         LimiterThreshold | FuseThreshold | BreakerState | PowerFailures | LongPowerFailures | SagsL1
         | SagsL2 | SagsL3 | SwellsL1 | SwellsL2 | SwellsL3 => return None,
     })
 }
 
-/// The meter's identifier for people: the text that its hex digits stand for, where they stand for one.
-pub(crate) fn readable_equipment_id(readings: &Readings<'_>) -> Option<String> {
-    let id = readings.equipment_id.as_deref()?;
+/// What names the meter: its identifier, as the text that its hex digits stand for if they stand for one; of a meter
+/// that sends none its identification line. None if that is empty too.
+pub(crate) fn meter_name(readings: &Readings<'_>) -> Option<String> {
+    let id = readings.equipment_id.as_deref().map(readable);
+    id.or_else(|| {
+        let line = readings.identification.replace(char::is_control, "");
+        Some(line.trim().to_owned()).filter(|line| !line.is_empty())
+    })
+}
+
+/// The text that pairs of hex digits stand for, if they do.
+fn readable(id: &str) -> String {
     let decoded: Option<Vec<u8>> = (id.len() % 2 == 0 && id.bytes().all(|digit| digit.is_ascii_hexdigit()))
         .then(|| {
             (0..id.len())
@@ -200,8 +176,8 @@ pub(crate) fn readable_equipment_id(readings: &Readings<'_>) -> Option<String> {
         })
         .flatten();
     let text = decoded.filter(|bytes| bytes.iter().all(|byte| matches!(byte, b' '..=b'~')));
-    Some(match text.and_then(|bytes| String::from_utf8(bytes).ok()) {
+    match text.and_then(|bytes| String::from_utf8(bytes).ok()) {
         Some(text) if !text.trim().is_empty() => text.trim().to_owned(),
         _ => id.to_owned(),
-    })
+    }
 }

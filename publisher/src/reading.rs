@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
-use shared::dsmr::{Device, DeviceKind, Field, Quantity, Readings};
+use shared::dsmr::{Device, DeviceKind, DeviceUnit, Field, Object, Quantity, Readings};
 
 use crate::payload::json::{ObjectWriter, push_text};
 
@@ -60,10 +60,10 @@ fn write_noting(
     write_belgian_keys(&mut object, readings, &mut note);
     if !readings.other.is_empty() {
         let mut other = object.object("Other_objects");
-        for kept in &readings.other {
-            other.array(&kept.reference(), kept.groups(), |out, group| {
-                push_text(out, &group)
-            });
+        for kept in readings.other.chunk_by(Object::is_named_as) {
+            let Some(first) = kept.first() else { continue };
+            let groups = kept.iter().flat_map(Object::groups);
+            other.array(&first.reference(), groups, |out, group| push_text(out, &group));
         }
         other.end();
     }
@@ -90,9 +90,16 @@ const GO_POWERS: [(&str, Quantity); 8] = [
     ("InstantaneousPower_outgoing_L3_kW", Quantity::PowerExportL3),
 ];
 
-const FURTHER_NUMBERS: [(&str, Quantity); 10] = [
+const FURTHER_NUMBERS: [(&str, Quantity); 17] = [
     ("Electricity_incoming_total_kwh", Quantity::ImportTotal),
     ("Electricity_outgoing_total_kwh", Quantity::ExportTotal),
+    ("Electricity_incoming_tariff3_kwh", Quantity::ImportTariff3),
+    ("Electricity_outgoing_tariff3_kwh", Quantity::ExportTariff3),
+    ("Electricity_incoming_tariff4_kwh", Quantity::ImportTariff4),
+    ("Electricity_outgoing_tariff4_kwh", Quantity::ExportTariff4),
+    ("Electricity_incoming_tariff5_kwh", Quantity::ImportTariff5),
+    ("Electricity_outgoing_tariff5_kwh", Quantity::ExportTariff5),
+    ("Actualpower_signed_kW", Quantity::PowerSigned),
     ("Long_power_failure_count", Quantity::LongPowerFailures),
     ("L2_voltage_sag_count", Quantity::SagsL2),
     ("L3_voltage_sag_count", Quantity::SagsL3),
@@ -160,8 +167,7 @@ fn write_go_keys(
     note(Part::Said(Field::Crc), object.text("Crc_string", crc));
 }
 
-/// The gas meter, on whichever channel it is. A reading in another unit than m³ is among the M-Bus devices
-/// alone.
+/// The gas meter, on whichever channel it is. A reading that is no volume is among the M-Bus devices only.
 fn write_gas(object: &mut ObjectWriter<'_>, readings: &Readings<'_>) {
     let gas = readings.live_device(DeviceKind::Gas);
     object.text(
@@ -172,17 +178,15 @@ fn write_gas(object: &mut ObjectWriter<'_>, readings: &Readings<'_>) {
         "Gas_device_id",
         gas.and_then(|gas| gas.id.as_deref()).unwrap_or_default(),
     );
-    let reading = gas.and_then(|gas| gas.reading.as_ref());
-    let in_cubic_metres = reading.filter(|reading| {
-        reading
-            .unit
-            .as_ref()
-            .is_none_or(|unit| unit.eq_ignore_ascii_case("m3"))
+    let in_cubic_metres = gas.and_then(|gas| {
+        let (value, unit) = gas.register()?;
+        let time = gas.reading.as_ref()?.time;
+        (unit == DeviceUnit::CubicMetre).then_some((time, value))
     });
-    object.array("Gas_readings", in_cubic_metres, |out, reading| {
+    object.array("Gas_readings", in_cubic_metres, |out, (time, value)| {
         let mut entry = ObjectWriter::begin(out);
-        entry.moment("Capture_time", reading.time);
-        entry.number("Value_m3", reading.value);
+        entry.moment("Capture_time", time);
+        entry.number("Value_m3", value);
         entry.end();
     });
 }
@@ -217,6 +221,19 @@ fn write_belgian_keys(
     number(object, "Maximum_demand_month_kW", Quantity::MaximumDemandMonth);
     if let Some(time) = readings.maximum_demand_month_time {
         object.moment("Maximum_demand_month_time", time);
+    }
+    number(
+        object,
+        "Current_average_demand_outgoing_kW",
+        Quantity::CurrentAverageExportDemand,
+    );
+    number(
+        object,
+        "Maximum_demand_month_outgoing_kW",
+        Quantity::MaximumExportDemandMonth,
+    );
+    if let Some(time) = readings.maximum_export_demand_month_time {
+        object.moment("Maximum_demand_month_outgoing_time", time);
     }
     if let Some(peaks) = &readings.maximum_demand_history {
         object.array("Maximum_demand_history", peaks, |out, peak| {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use shared::dsmr::Readings;
 
-use crate::measurement::{measurements, readable_equipment_id};
+use crate::measurement::{measurements, meter_name};
 use crate::payload::json::ObjectWriter;
 
 /// The JSON object of one telegram. `time` is its own time, else capture's.
@@ -12,7 +12,7 @@ pub(crate) fn to_payload(readings: &Readings<'_>, time: Timestamp, sequence: u64
     let mut object = ObjectWriter::begin(&mut out);
     object.moment("time", time);
     object.integer("sequence", sequence);
-    if let Some(id) = readable_equipment_id(readings) {
+    if let Some(id) = meter_name(readings) {
         object.text("equipment_id", &id);
     }
     if let Some(tariff) = &readings.tariff {

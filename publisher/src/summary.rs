@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rust_decimal::{Decimal, RoundingStrategy};
 use shared::dsmr::Readings;
 
-use crate::measurement::{Name, measurements, readable_equipment_id};
+use crate::measurement::{Name, measurements, meter_name};
 use crate::payload::json::ObjectWriter;
 
 /// The readings of an interval, summed up.
@@ -82,7 +82,7 @@ impl Summary {
         }
         self.telegrams += 1;
         self.last_sequence = sequence;
-        if let Some(id) = readable_equipment_id(readings) {
+        if let Some(id) = meter_name(readings) {
             self.equipment_id = Some(id);
         }
         for measured in measurements(readings) {

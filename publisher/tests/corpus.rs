@@ -3,7 +3,10 @@
 //!
 //! Two oracles, neither of which asks the program: a table of values read off the telegrams by a person
 //! (`corpus/expected.txt`), and a small second reader of its own (`corpus/second_reader.rs`) that says for
-//! every object of every telegram where it must be found.
+//! every object of every telegram where it must be found. Both look at the corpus twice: as it is, and with each CR LF
+//! lost and restored (`corpus/line_ends.rs`).
+//!
+//! Beside the corpus stand reports of other readers' users, one input each (`corpus/reports.rs`).
 
 #![expect(
     clippy::expect_used,
@@ -12,6 +15,10 @@
 
 #[path = "corpus/expected.rs"]
 mod expected;
+#[path = "corpus/line_ends.rs"]
+mod line_ends;
+#[path = "corpus/reports.rs"]
+mod reports;
 #[path = "corpus/second_reader.rs"]
 mod second_reader;
 
@@ -24,17 +31,17 @@ use shared::config::CrcPolicy;
 use shared::telegram::assembler::{Found, find_all};
 
 fn corpus() -> Option<PathBuf> {
-    let folder = std::env::var_os("P1_CORPUS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/telegrams"),
-        PathBuf::from,
-    );
+    folder("P1_CORPUS", "telegrams", "real telegrams")
+}
+
+/// The folder that this variable names, by default this one beside the repository.
+fn folder(variable: &str, name: &str, what: &str) -> Option<PathBuf> {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let folder = std::env::var_os(variable).map_or_else(|| shared.join(name), PathBuf::from);
     if folder.is_dir() {
         return Some(folder);
     }
-    println!(
-        "skipped: there is no folder {} of real telegrams",
-        folder.display()
-    );
+    println!("skipped: there is no folder {} of {what}", folder.display());
     None
 }
 
@@ -66,6 +73,41 @@ fn parsed(file: &Path) -> (Vec<Value>, Vec<String>) {
     )
 }
 
+/// Asserts of each reading what the table says of its telegram.
+fn must_say(file: &expected::File<'_>, readings: &[Value]) {
+    assert_eq!(readings.len(), file.telegrams.len(), "{}: telegrams", file.name);
+    for (reading, values) in readings.iter().zip(&file.telegrams) {
+        for (pointer, expected) in values {
+            let found = reading.pointer(&format!("/{pointer}")).map(Value::to_string);
+            assert_eq!(found.as_deref(), expected.as_deref(), "{}: {pointer}", file.name);
+        }
+    }
+}
+
+/// Asserts of each object of these telegrams that its reading says it; how many there are.
+fn must_say_every_object(name: &str, telegrams: &[Vec<u8>], readings: &[Value]) -> usize {
+    let mut objects = 0;
+    for (telegram, reading) in telegrams.iter().zip(readings) {
+        for object in second_reader::objects(telegram) {
+            objects += 1;
+            if let Err(missing) = second_reader::is_said(&object, reading) {
+                panic!("{name}: {object:?}: {missing} in {reading}");
+            }
+        }
+    }
+    objects
+}
+
+/// The telegrams in these bytes, but for encrypted ones.
+fn telegrams(bytes: &[u8], crc: CrcPolicy) -> Vec<Vec<u8>> {
+    let found = find_all(bytes, crc).into_iter();
+    let telegrams = found.filter_map(|found| match found {
+        Found::Telegram(telegram) if telegram.bytes.starts_with(b"/") => Some(telegram.bytes),
+        _ => None,
+    });
+    telegrams.collect()
+}
+
 #[test]
 fn every_file_says_what_a_person_reads_in_it() {
     let Some(corpus) = corpus() else { return };
@@ -73,13 +115,7 @@ fn every_file_says_what_a_person_reads_in_it() {
     for file in &files {
         let (readings, problems) = parsed(&corpus.join(file.name));
         assert_eq!(problems, file.problems(), "{}: what is rejected", file.name);
-        assert_eq!(readings.len(), file.telegrams.len(), "{}: telegrams", file.name);
-        for (reading, values) in readings.iter().zip(&file.telegrams) {
-            for (pointer, expected) in values {
-                let found = reading.pointer(&format!("/{pointer}")).map(Value::to_string);
-                assert_eq!(found.as_deref(), expected.as_deref(), "{}: {pointer}", file.name);
-            }
-        }
+        must_say(file, &readings);
     }
     let mut there: Vec<String> = std::fs::read_dir(&corpus)
         .expect("the folder")
@@ -105,21 +141,8 @@ fn every_object_of_every_telegram_is_where_it_must_be() {
     for file in expected::files() {
         let path = corpus.join(file.name);
         let bytes = std::fs::read(&path).expect("the file");
-        let telegrams = find_all(&bytes, CrcPolicy::Auto)
-            .into_iter()
-            .filter_map(|found| match found {
-                Found::Telegram(telegram) if telegram.bytes.starts_with(b"/") => Some(telegram.bytes),
-                _ => None,
-            });
         let (readings, _) = parsed(&path);
-        for (telegram, reading) in telegrams.zip(&readings) {
-            for object in second_reader::objects(&telegram) {
-                objects += 1;
-                if let Err(missing) = second_reader::is_said(&object, reading) {
-                    panic!("{}: {object:?}: {missing} in {reading}", file.name);
-                }
-            }
-        }
+        objects += must_say_every_object(file.name, &telegrams(&bytes, CrcPolicy::Auto), &readings);
     }
     assert!(
         objects > 18_000,

@@ -15,13 +15,13 @@ use proptest::prelude::*;
 use publisher::aggregate::{Aggregator, Output, Settings, Taken};
 use publisher::decrypt::Decryption;
 use shared::config::{CrcPolicy, OnTrouble};
-use shared::dsmr::{self, Difference, Field, Fields, Quantity, Readings, Series};
+use shared::dsmr::{self, DeviceKind, Difference, Field, Fields, Quantity, Readings, Series};
 use shared::record::Record;
 use shared::telegram::assembler::{Found, find_all};
 use shared::telegram::seven_bit::with_parity;
 
 /// Telegrams to begin with: of three generations and countries, with every kind of object.
-const TELEGRAMS: [&str; 5] = [
+const TELEGRAMS: [&str; 6] = [
     "/ISK5\\2M550T-1012\r\n\r\n1-3:0.2.8(50)\r\n0-0:1.0.0(190320181403W)\r\n0-0:96.1.1(4530303434)\r\n\
      1-0:1.8.1(000576.239*kWh)\r\n1-0:1.8.2(000465.162*kWh)\r\n1-0:2.8.1(000000.000*kWh)\r\n\
      0-0:96.14.0(0002)\r\n1-0:1.7.0(00.193*kW)\r\n1-0:2.7.0(00.000*kW)\r\n0-0:96.7.21(00009)\r\n\
@@ -41,6 +41,11 @@ const TELEGRAMS: [&str; 5] = [
      1-0:1.8.0*255(000003.300*kWh)\r\n1-1:32.7.0(230.0*V)\r\n1-0:1.8.0(000001.100*kWh)\r\n0-0:96.1.255(ABC)\r\n\
      what is this\r\n!BEEF\r\n",
     "/XYZ5\r\n\r\n!AB3\r\n",
+    "/HLY5\r0-0:1.0.0(260104162515W)\r\n1-0:1.8.3(003668.743*kWh)\r\n1-0:16.7.0(-00.250*kW)\r\n\
+     1-0:1.6.0(08.796*kW)(260102010000)\r\n1-0:2.7.0(299.999*kW)\r\n1-0:31.7.0(0.005*kA)\r\n\
+     0-0:98.1.0\r\n(\r\n0-0:1.0.0(260101000000W)\r\n1-0:1.8.3(003600.000*kWh)\r\n)\r\n0-1:24.1.0(003)\r\n\
+     0-1:24.2.1(260104162500W)(00304089*dm3)\r\n0-2:24.1.0(003)\r\n0-2:24.2.1(260105162520W)(00001.000*m3)\r\n\
+     1-0:1.8.3(003668.744*kWh)\r\n!67B1\r\n",
 ];
 
 /// What makes the next telegram of the last.
@@ -271,6 +276,35 @@ fn of_what_a_meter_says_every_second_only_what_is_new_is_read() {
         publisher.take(telegram.as_bytes());
     }
     assert_eq!(publisher.alike, 59);
+}
+
+#[test]
+fn which_gas_meter_is_the_live_one_follows_the_time_that_is_new() {
+    let mut publisher = Publisher::new();
+    let live = |publisher: &Publisher| {
+        let gas = publisher.series.readings().live_device(DeviceKind::Gas);
+        gas.map(|gas| gas.channel)
+    };
+    // A day before the reading of channel 1, to and fro.
+    let mut channels = Vec::new();
+    for time in [
+        "181231205958W",
+        "181231205959W",
+        "181231210000W",
+        "181231210001W",
+        "181231205959W",
+        "190101205959W",
+    ] {
+        let telegram = format!(
+            "/ISK5\r\n\r\n0-0:1.0.0({time})\r\n0-1:24.1.0(003)\r\n0-1:24.2.1(190101210000W)(01269.375*m3)\r\n\
+             0-2:24.1.0(003)\r\n0-2:24.2.1(180301210000W)(00017.100*m3)\r\n!67B1\r\n"
+        );
+        publisher.take(telegram.as_bytes());
+        channels.extend(live(&publisher));
+    }
+    assert_eq!(channels, [2, 2, 1, 1, 2, 1]);
+    // Where it stays, only the time is read.
+    assert_eq!(publisher.alike, 2);
 }
 
 #[test]

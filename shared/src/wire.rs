@@ -351,7 +351,7 @@ pub struct PublisherReport {
     pub last_acknowledged_at_us: Option<i64>,
     /// Highest sequence in an acknowledged message.
     pub last_acknowledged_sequence: Option<u64>,
-    /// Telegrams and messages passed over, by reason.
+    /// Telegrams and messages passed over, by reason, and values that do not fit.
     pub skipped: BTreeMap<String, u64>,
 }
 

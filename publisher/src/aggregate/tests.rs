@@ -228,9 +228,9 @@ fn a_meter_in_the_wrong_year_has_its_own_intervals() {
     let mut aggregator = aggregator(settings());
     let mut outputs = Vec::new();
     for (sequence, time) in [
-        (1, "990101000030W"),
-        (2, "990101000059W"),
-        (3, "000102000000W"),
+        (1, "390101000030W"),
+        (2, "390101000059W"),
+        (3, "060102000000W"),
         (4, "261120090001W"),
     ] {
         let telegram = format!("/X\r\n\r\n0-0:1.0.0({time})\r\n!\r\n").into_bytes();
@@ -244,6 +244,49 @@ fn a_meter_in_the_wrong_year_has_its_own_intervals() {
         .filter(|shown| shown.starts_with('['))
         .collect();
     assert_eq!(intervals, ["[1, 2]", "[3]"]);
+}
+
+#[test]
+fn a_meter_whose_clock_was_never_set_has_the_time_and_the_intervals_of_captures_clock() {
+    let mut aggregator = aggregator(Settings {
+        has_summary: true,
+        ..settings()
+    });
+    let mut outputs = Vec::new();
+    // One clock stands still, and one goes on from its epoch.
+    for (sequence, time) in [
+        (1, "000101010000W"),
+        (2, "700101010001W"),
+        (61, "000101010000W"),
+        (121, "000101010002W"),
+    ] {
+        let telegram = format!("/X\r\n\r\n0-0:1.0.0({time})\r\n!\r\n").into_bytes();
+        assert_eq!(
+            aggregator.take(&record(sequence, telegram, 1000), &mut outputs),
+            Taken::Read
+        );
+    }
+    let arrays: Vec<serde_json::Value> = outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Readings { payload, .. } => serde_json::from_slice(payload).ok(),
+            _ => None,
+        })
+        .collect();
+    let times: Vec<Vec<&str>> = (arrays.iter())
+        .map(|array| {
+            let readings = array.as_array().expect("an array");
+            readings
+                .iter()
+                .filter_map(|reading| reading["Date_timestamp"].as_str())
+                .collect()
+        })
+        .collect();
+    let expected = [
+        vec!["2026-11-20T08:00:01Z", "2026-11-20T08:00:02Z"],
+        vec!["2026-11-20T08:01:01Z"],
+    ];
+    assert_eq!(times, expected);
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Plan {
         let flush_ms = [0, 0, 1_000, 10_000, 60_000][random.below(5) as usize];
         let has_silences = random.one_in(3);
         let has_time = !random.one_in(5);
-        let mut ahead_s = [0, 0, 3_600, -7_200, -600_000_000][random.below(5) as usize];
+        let mut ahead_s = [0, 0, 3_600, -7_200, -504_000_000][random.below(5) as usize];
         let disturbed_ms = random.one_in(2).then(|| 60_000 + random.below(LENGTH_MS / 2));
         let disturbance = random.below(3);
         let by_s = [-3_600, -7, -1, 1, 7, 3_600][random.below(6) as usize];

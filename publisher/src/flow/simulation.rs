@@ -1133,6 +1133,45 @@ fn each_run_of_telegrams_that_do_not_open_is_told_once() {
 }
 
 #[test]
+fn values_that_do_not_fit_are_counted_and_each_object_and_cause_is_told_once() {
+    let mut simulation = Simulation::new(4);
+    simulation.flow = Flow::new(settings(), simulation.now);
+    for _ in 0..10 {
+        simulation.capture.produce(&mut simulation.random);
+    }
+    for (at, lines) in [
+        (1, "1-0:2.7.0(300.0*kW)"),
+        (2, "1-0:2.7.0(300.0*kW)"),
+        (5, "1-0:2.7.0(301.0*kW)\r\n1-0:32.7.0(5*kW)"),
+        (6, "1-0:32.7.0(6*kW)\r\n1-0:2.7.0(260102010000W)"),
+        (8, "1-0:31.7.0(999*A)\r\n0-0:17.0.0(016*A)\r\n1-0:31.4.0(999*A)"),
+    ] {
+        let record = &mut simulation.capture.records[at];
+        let text = String::from_utf8(record.telegram.to_vec()).expect("UTF-8");
+        record.telegram = text
+            .replace("\r\n!", &format!("\r\n{lines}\r\n!"))
+            .into_bytes()
+            .into();
+    }
+    simulation.open_session();
+    let records = simulation.capture.records.clone();
+    let count = std::sync::Arc::default();
+    let warnings = Warnings {
+        words: "it is kept under Other_objects",
+        count: std::sync::Arc::clone(&count),
+    };
+    tracing::subscriber::with_default(warnings, || {
+        simulation.handle(FlowEvent::Source(SourceEvent::Records { records, head: 10 }));
+        simulation.take_in();
+    });
+    assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 4);
+    assert_eq!(
+        simulation.flow.report.skipped,
+        BTreeMap::from([("values that do not fit".to_owned(), 7)])
+    );
+}
+
+#[test]
 fn commits_of_a_backlog_go_together_and_the_last_at_once() {
     let mut simulation = Simulation::new(8);
     simulation.connect();

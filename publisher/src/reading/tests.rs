@@ -101,6 +101,36 @@ fn belgian_keys_come_after_the_devices() {
 }
 
 #[test]
+fn further_tariffs_signed_power_and_demands_of_export_have_keys() {
+    let telegram = "/X\n\n1-0:1.8.3(000981.30*kWh)\n1-0:2.8.3(000000.100*kWh)\n1-0:1.8.5(000001*Wh)\n\
+        1-0:16.7.0(-000370.54*W)\n1-0:2.4.0(00.351*kW)\n1-0:2.6.0(200509134558S)(02.589*kW)\n!\n";
+    let expected = joined(
+        r#","Electricity_incoming_tariff3_kwh":981.3,"Electricity_outgoing_tariff3_kwh":0.1,"Electricity_incoming_tariff5_kwh":0.001,
+        "Actualpower_signed_kW":-0.37054,
+        "Current_average_demand_outgoing_kW":0.351,"Maximum_demand_month_outgoing_kW":2.589,"Maximum_demand_month_outgoing_time":"2020-05-09T11:45:58Z"}"#,
+    );
+    assert_eq!(further(&json(telegram, None)), expected);
+}
+
+#[test]
+fn what_comes_twice_or_does_not_fit_is_kept_under_its_reference_once() {
+    let telegram = "/X\n\n1-0:1.7.0(00.1*kW)\n1-0:3.7.0(1)\n1-0:1.7.0(00.2*kW)\n1-0:32.7.0(999.9*V)\n\
+        1-0:3.7.0(2)(3)\n1-0:1.7.0(00.3*kW)\n!\n";
+    let json = json(telegram, None);
+    assert!(json.contains(r#""Actualpower_incoming_kW":0.1,"#), "{json}");
+    let expected = r#","Other_objects":{"1-0:3.7.0":["1","2","3"],"1-0:1.7.0":["00.2*kW","00.3*kW"],"1-0:32.7.0":["999.9*V"]}}"#;
+    assert_eq!(further(&json), expected);
+}
+
+#[test]
+fn gas_in_litres_is_published_in_cubic_metres() {
+    let telegram = "/X\n\n0-1:24.1.0(003)\n0-1:24.2.1(200512134558S)(00112384*l)\n!\n";
+    let json = json(telegram, None);
+    assert!(json.contains(r#""Value_m3":112.384}]"#), "{json}");
+    assert!(further(&json).contains(r#""Value":112384,"Unit":"l""#), "{json}");
+}
+
+#[test]
 fn thresholds_in_another_unit_than_their_keys_are_kept_as_they_came() {
     let telegram = "/Lux5\n\n0-0:17.0.0(27.600*kVA)\n1-1:31.4.0(100*A)(-063*A)\n!\n";
     let expected = r#","Other_objects":{"0-0:17.0.0":["27.600*kVA"],"1-1:31.4.0":["100*A","-063*A"]}}"#;

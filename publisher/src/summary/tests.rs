@@ -103,7 +103,7 @@ fn devices_have_the_names_of_their_kind_and_unit() {
             "0-3:24.1.0(004)",
             "0-3:24.2.1(200512134558S)(12785.333*MJ)",
             "0-4:24.1.0(012)",
-            "0-4:24.2.1(200512134558S)(00005.5)",
+            "0-4:24.2.1(200512134558S)(00005.500)",
         ]],
     );
     let registers = summary["registers"].as_object().expect("an object");
@@ -155,10 +155,32 @@ fn a_delta_does_not_run_from_one_device_to_another() {
 }
 
 #[test]
-fn numbers_at_the_edge_of_what_a_decimal_holds_cost_their_mean_and_nothing_else() {
-    let large = ["1-0:1.7.0(79228162514264337593543950335*kW)"];
-    let summary = summary(&[], &[&large, &large]);
+fn numbers_with_as_many_digits_as_a_decimal_holds_are_summed_up() {
+    let long = ["1-0:1.7.0(1.2345678901234567890123456789*kW)"];
+    let summary = summary(&[], &[&long, &long]);
     let gauge = &summary["gauges"]["power_import_kw"];
-    assert_eq!(gauge["max"].to_string(), "79228162514264337593543950335");
-    assert_eq!(gauge.get("mean"), None);
+    assert_eq!(gauge["max"].to_string(), "1.2345678901234567890123456789");
+    assert!(
+        gauge["mean"].to_string().starts_with("1.2345678901234567890"),
+        "{gauge}"
+    );
+}
+
+#[test]
+fn what_no_household_has_is_in_no_summary() {
+    let large = [
+        "1-0:1.7.0(79228162514264337593543950335*kW)",
+        "1-0:1.8.1(260102010000*kWh)",
+        "0-1:24.1.0(003)",
+        "0-1:24.2.1(200512134558S)(99999999.999*m3)",
+    ];
+    let summary = summary(&large, &[&large, &large]);
+    assert_eq!(summary["gauges"], json!({}));
+    assert_eq!(summary["registers"], json!({}));
+}
+
+#[test]
+fn a_meter_without_identifier_is_named_by_its_identification_line() {
+    let summary = summary(&[], &[&["1-0:1.8.0(00000003.997*kWh)"]]);
+    assert_eq!(summary["equipment_id"], "X");
 }

@@ -42,10 +42,17 @@ pub(crate) fn objects(telegram: &[u8]) -> Vec<Object> {
 /// Whether the reading says what the object says; the error names what is missing.
 pub(crate) fn is_said(object: &Object, reading: &Value) -> Result<(), String> {
     let groups: Vec<&str> = object.groups.iter().map(String::as_str).collect();
-    if reading["Other_objects"].get(&object.reference) == Some(&Value::from(groups.clone())) {
+    let reference = object.reference.as_str();
+    let is_kept = reading["Other_objects"].get(reference) == Some(&Value::from(groups.clone()));
+    if let (Some((key, unit)), [number]) = (number_key(reference), &groups[..]) {
+        if is_kept == is_value(key, number, unit) {
+            let is_not = if is_kept { "" } else { "not " };
+            return Err(format!("{number} is {is_not}kept beside {key}"));
+        }
+    }
+    if is_kept {
         return Ok(());
     }
-    let reference = object.reference.as_str();
     let must_be = |key: &str, json: String| {
         let found = reading.pointer(&format!("/{key}")).map(Value::to_string);
         if found.as_deref() == Some(&json) {
@@ -163,6 +170,10 @@ fn number_key(reference: &str) -> Option<(&'static str, &'static str)> {
         ("1-0" | "1-1", "1.8.0") => ("Electricity_incoming_total_kwh", "kWh"),
         ("1-0" | "1-1", "1.8.1") => ("Electricity_incoming_tariff1_kwh", "kWh"),
         ("1-0" | "1-1", "1.8.2") => ("Electricity_incoming_tariff2_kwh", "kWh"),
+        ("1-0", "1.8.3") => ("Electricity_incoming_tariff3_kwh", "kWh"),
+        ("1-0", "1.8.4") => ("Electricity_incoming_tariff4_kwh", "kWh"),
+        ("1-0", "2.8.3") => ("Electricity_outgoing_tariff3_kwh", "kWh"),
+        ("1-0", "2.8.4") => ("Electricity_outgoing_tariff4_kwh", "kWh"),
         ("1-0" | "1-1", "2.8.0") => ("Electricity_outgoing_total_kwh", "kWh"),
         ("1-0" | "1-1", "2.8.1") => ("Electricity_outgoing_tariff1_kwh", "kWh"),
         ("1-0" | "1-1", "2.8.2") => ("Electricity_outgoing_tariff2_kwh", "kWh"),
@@ -194,6 +205,23 @@ fn number_key(reference: &str) -> Option<(&'static str, &'static str)> {
         ("0-0", "96.7.9") => ("Long_power_failure_count", ""),
         _ => return None,
     })
+}
+
+/// Whether a household can have this number. A connection has three phases of at most 250 A and 300 V; of the
+/// thresholds 999.9 and the like are off.
+fn is_value(key: &str, number: &str, unit: &str) -> bool {
+    let Some(number) = in_unit(number, unit).and_then(|number| number.parse::<f64>().ok()) else {
+        return false;
+    };
+    let most = match unit {
+        "V" => 300.0,
+        "A" => 250.0,
+        "kW" if key.starts_with("Instantaneous") => 75.0,
+        "kW" => 225.0,
+        _ => f64::INFINITY,
+    };
+    let is_off = key.contains("threshold") && [999.0, 999.9].contains(&number);
+    number <= most || is_off
 }
 
 /// The digits of a number in this unit, moved by three places where the meter states the unit without its

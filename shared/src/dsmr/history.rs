@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
+use super::bounds;
 use super::object::groups;
-use super::quantity::Measure;
+use super::quantity::Quantity;
 use super::time::moment;
-use super::value::{in_unit, number_and_unit};
+use super::value::{Number, in_unit};
 
 /// An entry of the power-failure log.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,28 +35,29 @@ pub(super) struct Log<T> {
     pub(super) is_whole: bool,
 }
 
-/// `(count)(0-0:96.7.19)` and per failure `(time of its end)(seconds*s)`. Entries with a marker for a time,
-/// which meters make up for failures before their clock was set, are left out.
+/// `(count)(0-0:96.7.19)` and per failure `(time of its end)(seconds*s)`, in either order. Entries without a time, which
+/// meters make up for failures before their clock was set, are left out.
 pub(super) fn power_failures(contents: &[u8]) -> Log<PowerFailure> {
     let mut groups = groups(contents);
     let count = groups.next().and_then(whole_number);
     let mut is_whole = matches!(groups.next(), None | Some(b"0-0:96.7.19" | b""));
     let mut entries = Vec::new();
     let mut seen = 0_u64;
-    while let Some(time) = groups.next() {
-        let seconds = groups.next().and_then(seconds);
+    while let Some(one) = groups.next() {
+        let other = groups.next().unwrap_or_default();
         seen += 1;
-        match (moment(time), seconds) {
-            (Some(ended), Some(seconds)) => entries.push(PowerFailure { ended, seconds }),
-            _ => is_whole = false,
+        let timed = |time, length| moment(time).zip(seconds(length));
+        match timed(one, other).or_else(|| timed(other, one)) {
+            Some((ended, seconds)) => entries.push(PowerFailure { ended, seconds }),
+            None => is_whole = false,
         }
     }
     is_whole &= count == Some(seen);
     Log { entries, is_whole }
 }
 
-/// `(count)(1-0:1.6.0)(1-0:1.6.0)` and per month `(month)(time of its peak)(kW)`. None where the object
-/// does not begin like that: Hungary uses the same reference for a monthly bill.
+/// `(count)(1-0:1.6.0)(1-0:1.6.0)` and per month `(month)(time of its peak)(kW)`, the number in any place. None where
+/// the object does not begin like that: Hungary uses the same reference for a monthly bill.
 pub(super) fn demand_peaks(contents: &[u8]) -> Option<Log<DemandPeak>> {
     let mut groups = groups(contents);
     let count = groups.next().and_then(whole_number)?;
@@ -67,10 +69,18 @@ pub(super) fn demand_peaks(contents: &[u8]) -> Option<Log<DemandPeak>> {
     let mut entries = Vec::new();
     let mut is_whole = true;
     let mut seen = 0_u64;
-    while let Some(period) = groups.next() {
-        let time = groups.next().and_then(moment);
-        let demand = groups.next().and_then(|demand| in_unit(demand, Measure::Power));
+    while let Some(first) = groups.next() {
+        let [second, third] = [(); 2].map(|()| groups.next().unwrap_or_default());
         seen += 1;
+        let demand = |group| in_unit(group, Quantity::MaximumDemandMonth).ok();
+        let (period, time, demand) = if let Some(demand) = demand(third) {
+            (first, second, Some(demand))
+        } else if let Some(demand) = demand(second) {
+            (first, third, Some(demand))
+        } else {
+            (second, third, demand(first))
+        };
+        let time = moment(time);
         is_whole &= time.is_some();
         match (moment(period), demand) {
             (Some(period), Some(demand_kw)) => entries.push(DemandPeak {
@@ -86,10 +96,11 @@ pub(super) fn demand_peaks(contents: &[u8]) -> Option<Log<DemandPeak>> {
 }
 
 fn whole_number(text: &[u8]) -> Option<u64> {
-    u64::try_from(in_unit(text, Measure::Count)?).ok()
+    u64::try_from(in_unit(text, Quantity::LongPowerFailures).ok()?).ok()
 }
 
 fn seconds(text: &[u8]) -> Option<Decimal> {
-    let (number, unit) = number_and_unit(text)?;
-    (number.scale() == 0 && (unit.is_empty() || unit.eq_ignore_ascii_case(b"s"))).then_some(number)
+    let Number { value, unit, .. } = Number::read(text)?;
+    let is_seconds = unit.is_none_or(|unit| unit.eq_ignore_ascii_case(b"s"));
+    (value.scale() == 0 && is_seconds && bounds::SECONDS.contain(value)).then_some(value)
 }

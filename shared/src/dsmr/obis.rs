@@ -23,6 +23,11 @@ impl Obis {
         rest.is_empty().then_some(reference)
     }
 
+    /// Whether it names a list of past values (98) or of events (99), of whatever medium.
+    pub(super) fn is_profile(self) -> bool {
+        matches!(self.c, 98 | 99)
+    }
+
     /// Reads the reference that a line begins with, and gives what comes after it.
     #[inline(always)]
     pub(super) fn read_front(line: &[u8]) -> Option<(Self, &[u8])> {

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::quantity::{QUANTITIES, Quantity};
 use super::time::moment;
 use super::value::usual;
-use super::{Readings, sorting};
+use super::{Device, Readings, sorting};
 use crate::telegram::seven_bit;
 
 /// Reads the telegrams of a meter, or of several, in any order.
@@ -126,10 +126,19 @@ impl Readings<'static> {
     fn read_field(&mut self, field: Field, contents: &[u8]) -> Option<()> {
         match field {
             Field::Quantity(quantity) => {
-                let value = usual(contents, quantity.measure())?;
+                let value = usual(contents, quantity)?;
                 self.quantities.set(quantity, Some(value));
             }
-            Field::Time => self.time = Some(usual_time(contents)?),
+            Field::Time => {
+                let time = Some(usual_time(contents)?);
+                // Which device is the live one may follow from it.
+                let is_changed =
+                    |device: &Device<'_>| device.is_ahead_of(time) != device.is_ahead_of(self.time);
+                if self.devices.iter().any(is_changed) {
+                    return None;
+                }
+                self.time = time;
+            }
             Field::Crc => {
                 let digits = std::str::from_utf8(contents).ok()?;
                 if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {

@@ -1,21 +1,22 @@
 //! Puts each data object of a telegram in the place that its reference names, and reads the places once
-//! all are filled, so that of a reference that comes twice the last counts. What is left then, with all
+//! all are filled. Of a reference that comes twice the first has the place. What is left then, with all
 //! that has no place, is what [`Readings::other`] hands on.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::device::{DEVICE_FIELDS, DeviceField, device};
 use super::history::{demand_peaks, power_failures};
+use super::misfit::{Cause, Misfit};
 use super::obis::{Obis, without_suffix};
 use super::object::{Object, Piece, bracketed, groups, identification, is_blank, pieces, single};
-use super::quantity::{QUANTITIES, Quantity};
+use super::quantity::{Measure, QUANTITIES, Quantity};
 use super::series::Field;
 use super::text::{latin1, message, trim};
 use super::time::moment;
-use super::value::{in_unit, only_in_unit};
+use super::value::{Number, in_unit, only_in_unit};
 use super::{Readings, Text};
 
 /// Reads a telegram of which all eight bits of a byte count. `note` is told from which bytes each [`Field`] was read,
@@ -67,20 +68,35 @@ pub(super) fn read<'t>(telegram: &'t [u8], note: &mut dyn FnMut(Field, &'t [u8])
     }
     for quantity in Quantity::ALL {
         let place = Place::Quantity(quantity);
-        let value = sorted.take(place, |contents| {
-            let value = only_in_unit(contents, quantity.measure())?;
-            note(Field::Quantity(quantity), contents);
-            Some(value)
-        });
-        readings.quantities.set(quantity, value);
-    }
-    let place = Place::Quantity(Quantity::MaximumDemandMonth);
-    if let Some((time, demand)) = sorted.read(place, maximum_demand) {
-        readings
-            .quantities
-            .set(Quantity::MaximumDemandMonth, Some(demand));
-        readings.maximum_demand_month_time = time;
-        sorted.done(place, time.is_some());
+        let Some(contents) = sorted.contents(place) else {
+            continue;
+        };
+        let value = match only_in_unit(contents, quantity) {
+            Ok(value) => {
+                note(Field::Quantity(quantity), contents);
+                sorted.done(place, true);
+                Ok(value)
+            }
+            Err(cause) => demand(contents, quantity).unwrap_or(Err(cause)).map(|demand| {
+                let time = match quantity {
+                    Quantity::MaximumDemandMonth => Some(&mut readings.maximum_demand_month_time),
+                    Quantity::MaximumExportDemandMonth => {
+                        Some(&mut readings.maximum_export_demand_month_time)
+                    }
+                    _ => None,
+                };
+                sorted.done(place, time.is_some() && demand.time.is_some());
+                if let Some(time) = time {
+                    *time = demand.time;
+                }
+                demand.value
+            }),
+        };
+        match value {
+            Ok(value) => readings.quantities.set(quantity, Some(value)),
+            Err(cause) if is_misfit(quantity, cause) => sorted.misfit(place, cause),
+            Err(_) => {}
+        }
     }
     if let Some(log) = sorted.read(Place::PowerFailureLog, |contents| Some(power_failures(contents))) {
         readings.power_failures = log.entries;
@@ -93,6 +109,7 @@ pub(super) fn read<'t>(telegram: &'t [u8], note: &mut dyn FnMut(Field, &'t [u8])
     readings.devices = (1..=CHANNELS)
         .filter_map(|channel| device(channel, &mut sorted))
         .collect();
+    readings.misfits = sorted.misfits();
     readings.other = sorted.rest();
     if readings.equipment_id.is_none() {
         readings.equipment_id = nearest_to_an_equipment_id(&readings.other);
@@ -100,12 +117,40 @@ pub(super) fn read<'t>(telegram: &'t [u8], note: &mut dyn FnMut(Field, &'t [u8])
     readings
 }
 
-/// `(time)(number*kW)`; the time may be a marker.
-fn maximum_demand(contents: &[u8]) -> Option<(Option<Timestamp>, Decimal)> {
+/// A demand, and when it was; no time for a marker.
+struct Demand {
+    time: Option<Timestamp>,
+    value: Decimal,
+}
+
+/// `(time)(number*kW)`, in either order. None for what is no demand.
+fn demand(contents: &[u8], quantity: Quantity) -> Option<Result<Demand, Cause>> {
+    use Quantity::{
+        CurrentAverageDemand, CurrentAverageExportDemand, MaximumDemandMonth, MaximumExportDemandMonth,
+    };
+    if !matches!(
+        quantity,
+        CurrentAverageDemand | CurrentAverageExportDemand | MaximumDemandMonth | MaximumExportDemandMonth
+    ) {
+        return None;
+    }
     let mut groups = groups(contents);
-    let time = moment(groups.next()?);
-    let demand = in_unit(groups.next()?, Quantity::MaximumDemandMonth.measure())?;
-    groups.next().is_none().then_some((time, demand))
+    let (Some(one), Some(other), None) = (groups.next(), groups.next(), groups.next()) else {
+        return None;
+    };
+    let (time, number) = match (Number::read(one), Number::read(other)) {
+        (None, Some(_)) => (one, other),
+        (Some(_), None) => (other, one),
+        _ => return None,
+    };
+    let time = moment(time);
+    Some(in_unit(number, quantity).map(|value| Demand { time, value }))
+}
+
+/// Whether it is to be said that this quantity is none. A threshold is in A or kVA elsewhere, or has two values.
+fn is_misfit(quantity: Quantity, cause: Cause) -> bool {
+    let has_other_meaning = matches!(quantity.measure(), Measure::StatedPower | Measure::StatedCurrent);
+    !has_other_meaning || matches!(cause, Cause::Bounds(_))
 }
 
 /// What stands behind `!` with the leading zeros that some meters leave out.
@@ -206,8 +251,7 @@ impl Place {
 struct Found<'t> {
     name: &'t [u8],
     contents: &'t [u8],
-    /// Nothing of it is left to hand on: a field says it in full, the same reference came again, or it has a
-    /// place and says nothing.
+    /// Nothing of it is left to hand on: a field says it in full, or it has a place and says nothing.
     is_done: bool,
 }
 
@@ -216,6 +260,8 @@ pub(super) struct Sorted<'t> {
     objects: Vec<Found<'t>>,
     /// The index of the object in each place, or [`NOWHERE`].
     places: [usize; PLACES],
+    /// The indexes of those that are no value, and why.
+    misfits: Vec<(usize, Cause)>,
 }
 
 /// No object has this index.
@@ -226,6 +272,7 @@ impl<'t> Sorted<'t> {
         Self {
             objects: Vec::with_capacity(USUAL_OBJECTS),
             places: [NOWHERE; PLACES],
+            misfits: Vec::new(),
         }
     }
 
@@ -248,31 +295,31 @@ impl<'t> Sorted<'t> {
         };
         if let Some(place) = place {
             object.is_done = is_blank(contents);
-            match self.objects.get_mut(*place) {
+            let is_taken = self.objects.get(*place).is_some_and(|present| {
                 // Two references that mean the same: the one that the standard prints has the place.
-                Some(present) if present.name != name && present.name.starts_with(b"1-0:") => {}
-                Some(present) => {
-                    present.is_done |= present.name == name;
-                    *place = index;
-                }
-                None => *place = index,
+                let is_better = name.starts_with(b"1-0:") && !present.name.starts_with(b"1-0:");
+                object.is_done || !present.is_done && !is_better
+            });
+            if !is_taken {
+                *place = index;
             }
         }
         self.objects.push(object);
     }
 
-    /// Reads what is in a place and leaves it there; none where nothing is, or blanks.
-    fn read<T>(&mut self, place: Place, read: impl FnOnce(&'t [u8]) -> Option<T>) -> Option<T> {
+    /// What is in a place; none where nothing is, or blanks.
+    pub(super) fn contents(&mut self, place: Place) -> Option<&'t [u8]> {
         let object = self.in_place(place)?;
-        if object.is_done {
-            None
-        } else {
-            read(object.contents)
-        }
+        (!object.is_done).then_some(object.contents)
+    }
+
+    /// Reads what is in a place and leaves it there.
+    fn read<T>(&mut self, place: Place, read: impl FnOnce(&'t [u8]) -> Option<T>) -> Option<T> {
+        read(self.contents(place)?)
     }
 
     /// The place has been read; `is_whole` where that is all that the object says.
-    fn done(&mut self, place: Place, is_whole: bool) {
+    pub(super) fn done(&mut self, place: Place, is_whole: bool) {
         if let Some(object) = self.in_place(place) {
             object.is_done |= is_whole;
         }
@@ -284,13 +331,37 @@ impl<'t> Sorted<'t> {
 
     /// Reads what is in a place; that is all that the object says, where it succeeds.
     pub(super) fn take<T>(&mut self, place: Place, read: impl FnOnce(&'t [u8]) -> Option<T>) -> Option<T> {
-        let object = self.in_place(place)?;
-        if object.is_done {
-            return None;
-        }
-        let value = read(object.contents)?;
-        object.is_done = true;
+        let value = self.read(place, read)?;
+        self.done(place, true);
         Some(value)
+    }
+
+    /// The same, and remembers why what is there does not fit.
+    pub(super) fn fitting<T>(
+        &mut self,
+        place: Place,
+        read: impl FnOnce(&'t [u8]) -> Result<T, Cause>,
+    ) -> Option<T> {
+        match read(self.contents(place)?) {
+            Ok(value) => {
+                self.done(place, true);
+                Some(value)
+            }
+            Err(cause) => {
+                self.misfit(place, cause);
+                None
+            }
+        }
+    }
+
+    /// What is in the place is no value, or none that its reference can have, and is handed on.
+    pub(super) fn misfit(&mut self, place: Place, cause: Cause) {
+        if let Some(object) = self.in_place(place) {
+            object.is_done = false;
+        }
+        if let Some(&index) = self.places.get(place.index()) {
+            self.misfits.push((index, cause));
+        }
     }
 
     /// Whether anything is in the places of the device on this channel.
@@ -305,16 +376,30 @@ impl<'t> Sorted<'t> {
         self.take(place, |contents| single(contents).map(latin1))
     }
 
-    /// What is left to hand on, in the telegram's order, and of one reference the last.
+    /// What is no value.
+    fn misfits(&self) -> Vec<Misfit<'t>> {
+        let misfit = |&(index, cause): &(usize, Cause)| {
+            let found = self.objects.get(index)?;
+            let object = Object::new(found.name, found.contents);
+            Some(Misfit { object, cause })
+        };
+        self.misfits.iter().filter_map(misfit).collect()
+    }
+
+    /// What is left to hand on, in the telegram's order, but that all of one reference stand behind its first.
     fn rest(mut self) -> Vec<Object<'t>> {
         self.objects.retain(|object| !object.is_done);
-        let mut seen = HashSet::new();
-        let mut rest: Vec<Object<'t>> = (self.objects.iter().rev())
-            .filter(|object| seen.insert(object.name))
-            .map(|object| Object::new(object.name, object.contents))
+        let mut firsts = HashMap::new();
+        let mut ordered: Vec<(usize, &Found<'t>)> = (self.objects.iter().enumerate())
+            .map(|(index, object)| (*firsts.entry(object.name).or_insert(index), object))
             .collect();
-        rest.reverse();
-        rest
+        if firsts.len() < ordered.len() {
+            ordered.sort_by_key(|(first, _)| *first);
+        }
+        ordered
+            .into_iter()
+            .map(|(_, object)| Object::new(object.name, object.contents))
+            .collect()
     }
 }
 

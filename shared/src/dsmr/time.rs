@@ -12,21 +12,20 @@ use jiff::tz::{Offset, TimeZone};
 
 use super::text::trim;
 
-/// Moments that meters send where they know none, all of them in winter time. Impossible times, such as the
-/// 63rd year's 25th month, are found by being impossible.
-const MARKERS: [[u8; 12]; 3] = [*b"700101010000", *b"000101000000", *b"000101000001"];
+/// Years whose times are times. The standard is of 2005, so a clock that shows an earlier year was never set: such
+/// clocks begin in 2000 or in 1970, and from 70 on two digits mean the last century, as they do for POSIX.
+const YEARS: std::ops::RangeInclusive<i8> = 5..=69;
 
 /// The rules of Europe/Amsterdam since 1996.
 static AMSTERDAM: LazyLock<Option<TimeZone>> =
     LazyLock::new(|| TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").ok());
 
-/// The moment; none for what is blank, impossible or a marker for *no time*.
+/// The moment; none for what is blank, impossible or of no year in [`YEARS`], all of which mean *no time*.
 pub(super) fn moment(text: &[u8]) -> Option<Timestamp> {
     let (digits, mark) = trim(text).split_first_chunk()?;
     let local = local_time(digits)?;
     let hours_east = match mark {
         b"S" | b"s" => 2,
-        b"W" | b"w" if MARKERS.contains(digits) => return None,
         b"W" | b"w" => 1,
         // The compatible reading: the earlier of two, and past the gap in spring.
         b"" => {
@@ -41,11 +40,22 @@ pub(super) fn moment(text: &[u8]) -> Option<Timestamp> {
     Offset::from_hours(hours_east).ok()?.to_timestamp(local).ok()
 }
 
+/// Whether this is written as a time is: twelve digits with or without a mark, whatever time it would be. So it is no
+/// number, and its mark no unit.
+pub(super) fn is_written_as_time(text: &[u8]) -> bool {
+    text.split_first_chunk::<12>().is_some_and(|(digits, mark)| {
+        digits.iter().all(u8::is_ascii_digit) && matches!(mark, b"" | b"S" | b"s" | b"W" | b"w")
+    })
+}
+
 fn local_time(digits: &[u8; 12]) -> Option<DateTime> {
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let [year, month, day, hour, minute, second] = two_by_two(digits);
+    if !YEARS.contains(&year) {
+        return None;
+    }
     DateTime::new(2000 + i16::from(year), month, day, hour, minute, second, 0).ok()
 }
 
@@ -86,6 +96,23 @@ mod tests {
     }
 
     #[test]
+    fn twelve_digits_are_written_as_a_time_whatever_their_mark() {
+        for text in ["260102010000", "260102010000W", "000000000000s", "999999999999S"] {
+            assert!(is_written_as_time(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "26010201000",
+            "2601020100000",
+            "260102010000*W",
+            "26010201000.0",
+            "260102010000kW",
+            "",
+        ] {
+            assert!(!is_written_as_time(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
     fn of_an_hour_that_comes_twice_the_earlier_is_meant() {
         assert_eq!(shown("161030010000").as_deref(), Some("2016-10-29T23:00:00Z"));
         assert_eq!(shown("161030020000").as_deref(), Some("2016-10-30T00:00:00Z"));
@@ -94,13 +121,22 @@ mod tests {
     }
 
     #[test]
-    fn markers_blanks_and_impossible_times_are_none() {
+    fn times_before_the_standard_blanks_and_impossible_times_are_none() {
         for text in [
             "632525252525W",
             "632525252525S",
             "700101010000W",
             "000101000000W",
             "000101000001W",
+            "000101010000W",
+            "000101020000S",
+            "000101000000",
+            "000109031500W",
+            "041231235959W",
+            "700101010000",
+            "700101020000S",
+            "700101011742W",
+            "991231235959W",
             "000000000000W",
             "",
             "   ",
@@ -113,6 +149,6 @@ mod tests {
         ] {
             assert_eq!(shown(text), None, "{text}");
         }
-        assert_eq!(shown("000101010000W").as_deref(), Some("2000-01-01T00:00:00Z"));
+        assert_eq!(shown("050101000000W").as_deref(), Some("2004-12-31T23:00:00Z"));
     }
 }

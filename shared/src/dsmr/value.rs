@@ -1,47 +1,94 @@
 //! Numbers with their units: `00052185.7825309*kWh`.
 //!
-//! A number is kept as the meter wrote it, digit for digit. No width is assumed, the unit may be missing,
-//! in another case, or stand there without its `*`; what counts is the unit that the meter states, never
-//! the one that the place would suggest.
+//! A number is kept as the meter wrote it, digit for digit. No width is assumed if its unit stands there, in whatever
+//! case, with or without its `*`; what counts is that unit, never the one that the place would suggest. Without a unit
+//! a number is in its quantity's own only if it has the form that the standard gives it. What is written as a time is
+//! no number.
 
 use rust_decimal::Decimal;
 
+use super::misfit::Cause;
 use super::object::single;
-use super::quantity::Measure;
-use super::text::trim;
+use super::quantity::Quantity;
+use super::text::{latin1, trim};
+use super::time::is_written_as_time;
+use super::unit::unit;
 
-/// The number in the measure's own unit; none where it is no number, or of a unit that cannot be turned
-/// into it.
-pub(super) fn in_unit(text: &[u8], measure: Measure) -> Option<Decimal> {
-    let (number, unit) = number_and_unit(text)?;
-    let number = scaled(number, measure.power_of_ten(unit)?)?;
-    is_possible(number, measure).then_some(number)
+/// A number as it stands between brackets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Number<'t> {
+    pub(super) value: Decimal,
+    /// Without its sign.
+    digits: &'t [u8],
+    /// What stands behind it, without `*`; none where nothing does.
+    pub(super) unit: Option<&'t [u8]>,
 }
 
-/// The number in the only pair of brackets, in the measure's own unit; none as in [`in_unit`], or where the
-/// contents are anything else than one pair of brackets.
-pub(super) fn only_in_unit(contents: &[u8], measure: Measure) -> Option<Decimal> {
-    usual(contents, measure).or_else(|| in_unit(single(contents)?, measure))
+impl<'t> Number<'t> {
+    /// None for what does not begin as a number, or is a time.
+    pub(super) fn read(text: &'t [u8]) -> Option<Self> {
+        let text = trim(text);
+        if is_written_as_time(text) {
+            return None;
+        }
+        let (value, rest) = decimal(text)?;
+        let digits = text.strip_suffix(rest).unwrap_or_default();
+        Some(Self {
+            value,
+            digits: digits.strip_prefix(b"-").unwrap_or(digits),
+            unit: (!rest.is_empty()).then(|| {
+                let unit = trim(rest);
+                trim(unit.strip_prefix(b"*").unwrap_or(unit))
+            }),
+        })
+    }
+
+    /// How many digits there are, and how many of them behind the point.
+    pub(super) fn form(self) -> (usize, usize) {
+        match self.digits.iter().position(|&byte| byte == b'.') {
+            Some(point) => (self.digits.len() - 1, self.digits.len() - 1 - point),
+            None => (self.digits.len(), 0),
+        }
+    }
+}
+
+/// The number in the quantity's own unit.
+pub(super) fn in_unit(text: &[u8], quantity: Quantity) -> Result<Decimal, Cause> {
+    let number = Number::read(text).ok_or(Cause::Form)?;
+    let measure = quantity.measure();
+    let power_of_ten = match (number.unit, measure.dimension()) {
+        (None, _) => {
+            let (digits, decimals) = number.form();
+            measure
+                .is_form(digits, decimals)
+                .then_some(0)
+                .ok_or(Cause::Form)?
+        }
+        (Some(text), Some(dimension)) => unit(&latin1(text))
+            .filter(|(own, _)| *own == dimension)
+            .map(|(_, power_of_ten)| power_of_ten)
+            .ok_or(Cause::Unit)?,
+        (Some(_), None) => return Err(Cause::Unit),
+    };
+    let bounds = Cause::Bounds(quantity.bounds());
+    let value = scaled(number.value, power_of_ten).ok_or(bounds)?;
+    quantity.can_be(value).then_some(value).ok_or(bounds)
+}
+
+/// The number in the only pair of brackets, in the quantity's own unit.
+pub(super) fn only_in_unit(contents: &[u8], quantity: Quantity) -> Result<Decimal, Cause> {
+    match usual(contents, quantity) {
+        Some(number) => Ok(number),
+        None => in_unit(single(contents).ok_or(Cause::Form)?, quantity),
+    }
 }
 
 /// The same for numbers that are written as the standard prints them, without a sign, which are nearly all, and are
 /// read at one look.
 #[inline]
-pub(super) fn usual(contents: &[u8], measure: Measure) -> Option<Decimal> {
+pub(super) fn usual(contents: &[u8], quantity: Quantity) -> Option<Decimal> {
     let (number, end) = unsigned(contents.strip_prefix(b"(")?, false)?;
-    (measure.is_usual_end(end) && is_possible(number, measure)).then_some(number)
-}
-
-/// A count is whole and not below zero.
-fn is_possible(number: Decimal, measure: Measure) -> bool {
-    measure != Measure::Count || number.scale() == 0 && number.is_sign_positive()
-}
-
-/// A number, and the unit behind it without `*`; an empty unit where none is stated.
-pub(super) fn number_and_unit(text: &[u8]) -> Option<(Decimal, &[u8])> {
-    let (number, rest) = decimal(trim(text))?;
-    let unit = rest.strip_prefix(b"*").unwrap_or(rest);
-    Some((number, trim(unit)))
+    (quantity.measure().is_usual_end(end) && quantity.can_be(number)).then_some(number)
 }
 
 /// The number times a power of ten, exactly; none beyond 28 digits.
@@ -120,8 +167,10 @@ fn long_mantissa(number: &[u8]) -> Option<i128> {
 mod tests {
     use super::*;
 
-    fn shown(text: &str, measure: Measure) -> Option<String> {
-        in_unit(text.as_bytes(), measure).map(|number| number.to_string())
+    fn shown(text: &str, quantity: Quantity) -> Option<String> {
+        in_unit(text.as_bytes(), quantity)
+            .ok()
+            .map(|number| number.to_string())
     }
 
     #[test]
@@ -133,20 +182,128 @@ mod tests {
             ("(", ""),
             ("-063", "-63"),
         ] {
-            let found = number_and_unit(text.as_bytes()).map(|(number, _)| number.to_string());
+            let found = Number::read(text.as_bytes()).map(|number| number.value.to_string());
             assert_eq!(found.unwrap_or_default(), number, "{text}");
         }
     }
 
     #[test]
     fn the_unit_that_is_stated_scales_the_number() {
-        assert_eq!(shown("000123456*Wh", Measure::Energy).as_deref(), Some("123.456"));
-        assert_eq!(shown("001688.21*W", Measure::Power).as_deref(), Some("1.68821"));
-        assert_eq!(shown("00.005*MWh", Measure::Energy).as_deref(), Some("5.000"));
-        assert_eq!(shown("00.318kw", Measure::Power).as_deref(), Some("0.318"));
-        assert_eq!(shown("00.000", Measure::Power).as_deref(), Some("0.000"));
-        assert_eq!(shown("0230.0*V", Measure::Voltage).as_deref(), Some("230.0"));
-        assert_eq!(shown("00.318*kvar", Measure::Power), None);
+        use Quantity::{CurrentL1, ImportTotal, PowerImport, VoltageL1};
+        for (text, quantity, number) in [
+            ("000123456*Wh", ImportTotal, "123.456"),
+            ("00.005*MWh", ImportTotal, "5.000"),
+            ("001688.21*W", PowerImport, "1.68821"),
+            ("00.1*MW", PowerImport, "100.0"),
+            ("318000*mW", PowerImport, "0.318000"),
+            ("00.318kw", PowerImport, "0.318"),
+            ("00.318 * KW", PowerImport, "0.318"),
+            ("-00.318*kW", PowerImport, "-0.318"),
+            ("0230.0*V", VoltageL1, "230.0"),
+            ("0.230*kV", VoltageL1, "230.000"),
+            ("230100*mV", VoltageL1, "230.100"),
+            ("0000.005*kA", CurrentL1, "5.000"),
+            ("05000*mA", CurrentL1, "5.000"),
+        ] {
+            assert_eq!(shown(text, quantity).as_deref(), Some(number), "{text}");
+        }
+        for text in [
+            "00.318*kvar",
+            "00.318*V",
+            "00.318*kWh",
+            "00.318*",
+            "1e3*kW",
+            "260102*W2",
+        ] {
+            assert_eq!(in_unit(text.as_bytes(), PowerImport), Err(Cause::Unit), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_without_a_unit_has_the_form_of_its_quantity() {
+        use Quantity::{
+            CurrentL1, FuseThreshold, ImportTotal, LimiterThreshold, PowerImport, SagsL1, VoltageL1,
+        };
+        for (text, quantity) in [
+            ("00.318", PowerImport),
+            ("0000.31", PowerImport),
+            ("000123.456", ImportTotal),
+            ("00123.456", ImportTotal),
+            ("230.1", VoltageL1),
+            ("003", CurrentL1),
+            ("1.27", CurrentL1),
+            ("00013", SagsL1),
+            ("3", SagsL1),
+        ] {
+            assert!(in_unit(text.as_bytes(), quantity).is_ok(), "{text}");
+        }
+        for (text, quantity) in [
+            ("318", PowerImport),
+            ("0.318", PowerImport),
+            ("12345678", ImportTotal),
+            ("123456", ImportTotal),
+            ("230", VoltageL1),
+            ("5000", CurrentL1),
+            ("00.5", SagsL1),
+            ("77.376", LimiterThreshold),
+            ("999", FuseThreshold),
+        ] {
+            assert_eq!(in_unit(text.as_bytes(), quantity), Err(Cause::Form), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_household_has_is_no_value() {
+        use Quantity::{BreakerState, CurrentL1, ImportTotal, PowerImport, PowerImportL1, SagsL1, VoltageL1};
+        for (text, quantity) in [
+            ("225.001*kW", PowerImport),
+            ("260102010000*W", PowerImport),
+            ("75.001*kW", PowerImportL1),
+            ("0.301*kV", VoltageL1),
+            ("-230.1*V", VoltageL1),
+            ("65535*A", CurrentL1),
+            ("-000001.000*kWh", ImportTotal),
+            ("100000000.001*kWh", ImportTotal),
+            ("79228162514264337593543950335*MWh", ImportTotal),
+            ("-1", SagsL1),
+            ("100000", SagsL1),
+            ("10", BreakerState),
+        ] {
+            let bounds = Cause::Bounds(quantity.bounds());
+            assert_eq!(in_unit(text.as_bytes(), quantity), Err(bounds), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_threshold_of_nines_only_is_off_and_beyond_no_bound() {
+        use Quantity::{CurrentL1, FuseThreshold, LimiterThreshold, PowerImport};
+        for (text, quantity) in [
+            ("999.9*kW", LimiterThreshold),
+            ("0999.00*kW", LimiterThreshold),
+            ("99.999*kW", LimiterThreshold),
+            ("999*A", FuseThreshold),
+            ("999.99*A", FuseThreshold),
+        ] {
+            let number = in_unit(text.as_bytes(), quantity).expect("a value");
+            assert!(quantity.is_off(number), "{text}");
+        }
+        for (text, quantity) in [
+            ("99*A", FuseThreshold),
+            ("9.900*kW", LimiterThreshold),
+            ("99.999*kW", PowerImport),
+        ] {
+            let number = in_unit(text.as_bytes(), quantity).expect("a value");
+            assert!(!quantity.is_off(number), "{text}");
+        }
+        for (text, quantity) in [
+            ("999*A", CurrentL1),
+            ("999.9*kW", PowerImport),
+            ("990*A", FuseThreshold),
+            ("-999*A", FuseThreshold),
+        ] {
+            let bounds = Cause::Bounds(quantity.bounds());
+            assert_eq!(in_unit(text.as_bytes(), quantity), Err(bounds), "{text}");
+        }
     }
 
     #[test]
@@ -157,15 +314,20 @@ mod tests {
             "abc",
             ".5",
             "5.",
-            "1,5*kW",
-            "1.2.3*kW",
             "--1",
+            "260102010000",
+            "260102010000W",
+            "000000000000W",
             "123456789012345678901234567890*kW",
         ] {
-            assert_eq!(shown(text, Measure::Power), None, "{text}");
+            assert_eq!(
+                in_unit(text.as_bytes(), Quantity::PowerImport),
+                Err(Cause::Form),
+                "{text}"
+            );
         }
-        assert_eq!(shown("00.5", Measure::Count), None);
-        assert_eq!(shown("-1", Measure::Count), None);
-        assert_eq!(shown("00013", Measure::Count).as_deref(), Some("13"));
+        for text in ["1,5*kW", "1.2.3*kW"] {
+            assert_eq!(shown(text, Quantity::PowerImport), None, "{text}");
+        }
     }
 }

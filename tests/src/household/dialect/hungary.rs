@@ -1,7 +1,7 @@
 //! E.ON and its like in Hungary: four tariffs, four quadrants, power factors, and a line of monthly
 //! billing under the reference that is Belgium's history of peaks.
 
-use super::super::sheet::Sheet;
+use super::super::sheet::{Kind, Sheet};
 use super::super::{Settings, State};
 use super::Dialect;
 use super::blocks::{self, Number};
@@ -35,8 +35,17 @@ pub(super) fn write(settings: &Settings, state: &State) -> Sheet {
             decimals: 3,
         },
     );
-    for reference in ["1-0:1.8.3", "1-0:1.8.4", "1-0:2.8.3", "1-0:2.8.4"] {
-        sheet.other(reference, &["000000.000*kWh"]);
+    for tariff in [3, 4] {
+        for (group, way, name) in [("1.8", "incoming", "import"), ("2.8", "outgoing", "export")] {
+            sheet.number(
+                &format!("1-0:{group}.{tariff}"),
+                6,
+                blocks::kwh(0),
+                "kWh",
+                &format!("Electricity_{way}_tariff{tariff}_kwh"),
+                Kind::Register(&format!("electricity_{name}_tariff{tariff}_kwh")),
+            );
+        }
     }
     blocks::reactive_registers(&mut sheet, state, 6, "kvarh");
     for (quadrant, value) in (5..=8).zip(["000000.668", "000000.071", "000160.487", "000143.346"]) {
