@@ -1,4 +1,5 @@
-//! Whatever the records, each is published once and in order, and after the last the cursor can pass it.
+//! Whatever the records, each is published once and in order, and after the last the cursor can pass it. In summaries
+//! and states stands no number that a household cannot have.
 
 use publisher::aggregate::{Aggregator, Output, Settings, Taken};
 use publisher::decrypt::{Decryption, is_encrypted};
@@ -48,13 +49,31 @@ pub(crate) fn hold_for(bytes: &[u8]) {
         match output {
             Output::Readings { payload, .. } => {
                 let readings: Vec<serde_json::Value> = serde_json::from_slice(payload).expect("JSON");
+                for reading in &readings {
+                    let time = &reading["Date_timestamp"];
+                    let time = time.as_str().expect("a time");
+                    assert!(
+                        time >= "2004-12-31T22" || reading["Received_at"] == time,
+                        "{reading}"
+                    );
+                }
                 published.extend(readings.iter().filter_map(|reading| reading["Sequence"].as_u64()));
             }
             Output::Summary { payload } => {
-                assert!(serde_json::from_slice::<serde_json::Value>(payload).is_ok())
+                let summary: serde_json::Value = serde_json::from_slice(payload).expect("JSON");
+                for part in ["registers", "gauges"] {
+                    for (name, span) in summary[part].as_object().expect("an object") {
+                        for number in ["first", "last", "min", "mean", "max"] {
+                            is_possible(name, &span[number]);
+                        }
+                    }
+                }
             }
             Output::State(state) => {
-                assert!(serde_json::from_slice::<serde_json::Value>(&state.payload).is_ok())
+                let state: serde_json::Value = serde_json::from_slice(&state.payload).expect("JSON");
+                for (name, value) in state.as_object().expect("an object") {
+                    is_possible(name, value);
+                }
             }
             Output::Closed { last_sequence } => {
                 assert!(*last_sequence > closed);
@@ -64,4 +83,20 @@ pub(crate) fn hold_for(bytes: &[u8]) {
     }
     assert_eq!(published, taken);
     assert_eq!(closed, last_sequence);
+}
+
+/// Asserts of a register or a gauge that it is one, by the unit that its name ends with.
+fn is_possible(name: &str, value: &serde_json::Value) {
+    let most = match name.rsplit('_').next() {
+        Some("kwh") => 1e8,
+        Some("kw") => 225.0,
+        Some("v") => 300.0,
+        Some("a") => 250.0,
+        Some("m3") => 1e7,
+        Some("gj") => 3.6e5,
+        _ => return,
+    };
+    if let Some(number) = value.as_f64() {
+        assert!(number.abs() <= most, "{name}: {value}");
+    }
 }
