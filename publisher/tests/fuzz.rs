@@ -65,6 +65,91 @@ fn the_claims_of_the_parsers_target_hold_for_seeded_telegrams() {
     }
 }
 
+/// References and groups, whole, of kinds that fit and that do not, in any order behind each other.
+const ODD_OBJECTS: [&[u8]; 68] = [
+    b"\r\n",
+    b"\r\n",
+    b"\n",
+    b"\r\n1-0:1.8.0",
+    b"\r\n1-0:1.8.3",
+    b"\r\n1-0:2.8.6",
+    b"\r\n1-0:2.8.9",
+    b"\r\n1-1:1.7.0",
+    b"\r\n1-0:1.7.0",
+    b"\r\n1-0:1.7.0*255",
+    b"\r\n1-0:2.7.0.255",
+    b"\r\n1-0:16.7.0",
+    b"\r\n1-0:21.7.0",
+    b"\r\n1-0:32.7.0",
+    b"\r\n1-0:31.7.0",
+    b"\r\n1-0:1.4.0",
+    b"\r\n1-0:2.4.0",
+    b"\r\n1-0:1.6.0",
+    b"\r\n1-0:2.6.0",
+    b"\r\n0-0:17.0.0",
+    b"\r\n1-0:31.4.0",
+    b"\r\n0-0:96.3.10",
+    b"\r\n0-0:96.7.21",
+    b"\r\n0-0:1.0.0",
+    b"\r\n0-0:96.1.1",
+    b"\r\n0-0:96.13.0",
+    b"\r\n0-0:98.1.0",
+    b"\r\n1-0:99.97.0",
+    b"\r\n0-0:24.2.1",
+    b"\r\n0-1:24.1.0(003)",
+    b"\r\n0-1:24.2.1",
+    b"\r\n0-1:24.2.3",
+    b"\r\n0-1:24.4.0",
+    b"\r\n0-2:24.1.0(004)",
+    b"\r\n0-2:24.2.1",
+    b"\r\n0-3:24.3.0",
+    b"\r\n0-5:24.2.1",
+    b"(260102010000W)",
+    b"(260102010000)",
+    b"(000101010000W)",
+    b"(632525252525W)",
+    b"(000000000000W)",
+    b"(00.318*kW)",
+    b"(00.318*Kw)",
+    b"(00.318)",
+    b"(318)",
+    b"(-00.318*kW)",
+    b"(00.318*)",
+    b"(260102*MW)",
+    b"(230.1*V)",
+    b"(0.005*kA)",
+    b"(000123.456*KWH)",
+    b"(123456789012345*Wh)",
+    b"(00304.089*m3)",
+    b"(00304089*l)",
+    b"(00304.089*m\xB3)",
+    b"(12.785*gj)",
+    b"(00304.089*ft3)",
+    b"(1e9*kW)",
+    b"(1.234567890123456789012345678*kWh)",
+    b"(99999999999999999999999999999*A)",
+    b"(999.99*A)",
+    b"(99.999*kW)",
+    b"(1)(1-0:1.6.0)(1-0:1.6.0)",
+    b"(0000003231*s)",
+    b"((1-0:1.8.0(1*kWh)",
+    b"(00.1*kW",
+    b"00.1*kW)",
+];
+
+#[test]
+fn the_claims_hold_for_seeded_telegrams_of_odd_objects() {
+    let mut pieces = ODD_OBJECTS.to_vec();
+    pieces.push(b"\r\n!\r\n\0clockclo\xE8\x03/XYZ5\r\n");
+    for seed in 0..1000 {
+        let objects = mixed(seed, &pieces);
+        for telegram in objects.split(|&byte| byte == 0) {
+            parser::hold_for(&[b"/XYZ5\r\n", telegram, b"\r\n!\r\n"].concat());
+        }
+        aggregation::hold_for(&[b"\x0A\xFFclockclo\xE8\x03/XYZ5\r\n", &objects[..]].concat());
+    }
+}
+
 #[test]
 fn the_claims_of_the_decryptions_target_hold_for_seeded_frames() {
     for seed in 0..3000 {

@@ -56,8 +56,23 @@ impl Bounds {
     /// Whether the number is within.
     #[inline]
     pub(super) fn contain(self, number: Decimal) -> bool {
-        // A decimal has at most 28 places, and 10²⁸ times the largest bound is less than 2¹²⁸.
-        let most = u128::from(self.most) * 10_u128.pow(number.scale());
+        const TENS: [u64; 9] = [
+            1,
+            10,
+            100,
+            1_000,
+            10_000,
+            100_000,
+            1_000_000,
+            10_000_000,
+            100_000_000,
+        ];
+        // Nearly all have few places. A decimal has at most 28, and 10²⁸ times the largest bound is less than 2¹²⁸.
+        let ten = match TENS.get(number.scale() as usize) {
+            Some(&ten) => ten.into(),
+            None => 10_u128.pow(number.scale()),
+        };
+        let most = u128::from(self.most) * ten;
         (self.is_signed || number.is_zero() || number.is_sign_positive())
             && number.mantissa().unsigned_abs() <= most
     }
@@ -91,6 +106,17 @@ mod tests {
             "79228162514264337593543950335",
         ] {
             assert!(!contains(VOLTAGE, number), "{number}");
+        }
+        for scale in 0..=28 {
+            let is_at_bound = contains(COUNT, &format!("9.{}", "0".repeat(scale)));
+            assert!(
+                is_at_bound && contains(STATE, &format!("9.{}", "0".repeat(scale))),
+                "{scale}"
+            );
+            assert!(
+                !contains(STATE, &format!("9.{}1", "0".repeat(scale.min(26)))),
+                "{scale}"
+            );
         }
         assert!(contains(POWER, "-225") && contains(POWER, "225.000"));
         assert!(!contains(POWER, "-225.001") && !contains(POWER, "225.001"));
