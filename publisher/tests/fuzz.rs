@@ -66,7 +66,7 @@ fn the_claims_of_the_parsers_target_hold_for_seeded_telegrams() {
 }
 
 /// References and groups, whole, of kinds that fit and that do not, in any order behind each other.
-const ODD_OBJECTS: [&[u8]; 68] = [
+const ODD_OBJECTS: [&[u8]; 70] = [
     b"\r\n",
     b"\r\n",
     b"\n",
@@ -124,6 +124,8 @@ const ODD_OBJECTS: [&[u8]; 68] = [
     b"(00304089*l)",
     b"(00304.089*m\xB3)",
     b"(12.785*gj)",
+    b"(190320181003W)(99999999.999*m3)",
+    b"(99999999*GJ)(190320181003W)",
     b"(00304.089*ft3)",
     b"(1e9*kW)",
     b"(1.234567890123456789012345678*kWh)",

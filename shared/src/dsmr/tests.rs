@@ -298,6 +298,7 @@ fn a_device_is_read_in_every_unit_that_its_kind_is_counted_in() {
     for (device_type, value, register) in [
         ("003", "00304.089*m3", Some(("304.089", CubicMetre))),
         ("003", "00304089*dm3", Some(("304.089", CubicMetre))),
+        ("003", "00304.089 m3", Some(("304.089", CubicMetre))),
         ("003", "00304089*l", Some(("304.089", CubicMetre))),
         ("003", "00304.089*M3", Some(("304.089", CubicMetre))),
         ("003", "00304.089*m\u{b3}", Some(("304.089", CubicMetre))),
@@ -335,6 +336,9 @@ fn a_device_is_not_read_in_what_its_kind_does_not_count() {
         ("003", "-00001.000*m3"),
         ("003", "304"),
         ("003", "00304.089*"),
+        ("003", "00304,089*m3"),
+        ("003", "304e3*m3"),
+        ("003", "304e3"),
         ("004", "360000.001*GJ"),
     ] {
         let line = format!("0-1:24.2.1(190320181003W)({value})");
