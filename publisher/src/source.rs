@@ -178,7 +178,7 @@ impl Source {
                 bell: rung,
                 session: 0,
                 seen: None,
-                has_read: false,
+                has_done: false,
             }
             .run();
         })?;
@@ -222,8 +222,8 @@ struct Keeper<R> {
     session: u64,
     /// The identity of the last session, and the last record that it gave.
     seen: Option<(String, Option<Seen>)>,
-    /// Whether this session has answered a read.
-    has_read: bool,
+    /// Whether capture has carried out anything that it was asked for in this session.
+    has_done: bool,
 }
 
 /// A record, to be known again.
@@ -280,7 +280,7 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
                     self.opened(opened);
                     let ended = self.serve(connection);
                     // One that is opened and refused at once, again and again, is no progress.
-                    if std::mem::take(&mut self.has_read) {
+                    if std::mem::take(&mut self.has_done) {
                         backoff.reset();
                     }
                     match ended {
@@ -450,9 +450,11 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
         if let Some(sequence) = outstanding.commit.take() {
             // What was read beyond it was of another history.
             client.commit(last.map_or(sequence, |last| sequence.min(last)))?;
+            self.has_done = true;
         }
         if let Some(report) = outstanding.report.take() {
             client.report(*report)?;
+            self.has_done = true;
         }
         if outstanding.is_finish {
             return Err(Ended::Finished);
@@ -467,7 +469,7 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
             client.ask(from, BATCH_BYTES, wait.min(LONGEST_WAIT))?;
         }
         let batch = client.answer(&self.bell)?;
-        self.has_read |= batch.is_some();
+        self.has_done |= batch.is_some();
         match batch {
             Some(Batch::Records { mut records, head }) => {
                 let count = records.partition_point(|record| last.is_none_or(|last| record.sequence <= last));
