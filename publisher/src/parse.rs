@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use shared::config::CrcPolicy;
 use shared::dsmr;
 use shared::exit::Exit;
+use shared::outside;
 use shared::telegram::assembler::{Assembler, Found, Rejected, Telegram};
 use shared::telegram::exported;
+use shared::words;
 
 use crate::decrypt::{Keys, Undecryptable, decrypt, is_encrypted};
 use crate::reading;
@@ -30,7 +32,7 @@ pub struct Settings {
 }
 
 /// Parses these files in turn; `-` is `stdin`. The array goes to `readings`, one telegram a line, and a line
-/// for everything that is not valid to `problems`. [`Exit::Failed`] where there was anything of the kind.
+/// for what is not valid to `problems`, a hundred of each file at most. [`Exit::Failed`] where there was anything of the kind.
 ///
 /// # Errors
 ///
@@ -47,17 +49,21 @@ pub fn run(
         problems,
         has_readings: false,
         has_problems: false,
+        named: 0,
+        unnamed: 0,
         object: Vec::new(),
     };
     for path in files {
         if path.as_os_str() == "-" {
             report.take(Path::new("standard input"), stdin, settings)?;
+            report.end_of_file(Path::new("standard input"))?;
             continue;
         }
         match File::open(path) {
             Ok(mut file) => report.take(path, &mut file, settings)?,
             Err(error) => report.problem(path, &format_args!("cannot be opened: {error}"))?,
         }
+        report.end_of_file(path)?;
     }
     report.end()
 }
@@ -68,6 +74,10 @@ struct Report<'w> {
     problems: &'w mut dyn Write,
     has_readings: bool,
     has_problems: bool,
+    /// Lines written about the file at hand.
+    named: u64,
+    /// What was not written, beyond [`MAX_NAMED`].
+    unnamed: u64,
     /// The JSON object of the telegram at hand; kept for its memory.
     object: Vec<u8>,
 }
@@ -184,11 +194,10 @@ impl Report<'_> {
         self.readings.write_all(&self.object)?;
         for line in &understood.not_understood {
             // The telegram is valid all the same, so this is said and does not count.
-            let line = line.escape_debug();
-            writeln!(
-                self.problems,
-                "{}: {place}: its line \"{line}\" is no data object",
-                path.display()
+            let line = outside::quoted(line);
+            self.tell(
+                path,
+                &format_args!("{place}: its line \"{line}\" is no data object"),
             )?;
         }
         Ok(())
@@ -209,7 +218,30 @@ impl Report<'_> {
 
     fn problem(&mut self, path: &Path, what: &std::fmt::Arguments<'_>) -> io::Result<()> {
         self.has_problems = true;
-        writeln!(self.problems, "{}: {what}", path.display())
+        self.tell(path, what)
+    }
+
+    /// Names it, unless enough has been named of this file.
+    fn tell(&mut self, path: &Path, what: &std::fmt::Arguments<'_>) -> io::Result<()> {
+        if self.named == MAX_NAMED {
+            self.unnamed += 1;
+            return Ok(());
+        }
+        self.named += 1;
+        let line = format!("{}: {what}", path.display());
+        writeln!(self.problems, "{}", outside::escaped(&line))
+    }
+
+    fn end_of_file(&mut self, path: &Path) -> io::Result<()> {
+        self.named = 0;
+        match std::mem::take(&mut self.unnamed) {
+            0 => Ok(()),
+            unnamed => {
+                let unnamed = words::number(unnamed);
+                let line = format!("{}: {unnamed} more like these are not named", path.display());
+                writeln!(self.problems, "{}", outside::escaped(&line))
+            }
+        }
     }
 
     fn end(self) -> io::Result<Exit> {
@@ -223,6 +255,9 @@ impl Report<'_> {
         })
     }
 }
+
+/// What is named of one file; the rest is counted.
+const MAX_NAMED: u64 = 100;
 
 /// Why a file was not taken in to its end.
 enum Stopped {

@@ -14,6 +14,7 @@ pub mod exit;
 pub mod logging;
 pub mod moment;
 pub mod net;
+pub mod outside;
 pub mod record;
 pub mod regular_file;
 pub mod telegram;

@@ -148,3 +148,34 @@ fn an_export_is_parsed_as_the_telegrams_that_it_holds() {
     assert_eq!((exit, readings.len()), (Exit::Failed, 0));
     assert!(problems.contains("line 1: not a line of an export"), "{problems}");
 }
+
+#[test]
+fn noise_is_summarised_and_what_is_quoted_of_it_is_cut_and_escaped() {
+    let noise: Vec<u8> = (0..400_000_u32)
+        .flat_map(|n| {
+            [
+                b'/',
+                (n.wrapping_mul(7919) >> 5) as u8,
+                b'!',
+                (n.wrapping_mul(104_729) >> 7) as u8,
+                b'\n',
+            ]
+        })
+        .collect();
+    let (exit, _, problems) = parse(&noise);
+    assert_eq!(exit, Exit::Failed);
+    assert!(problems.len() < 20_000, "{} bytes", problems.len());
+    let last = problems.lines().last().unwrap_or_default();
+    assert!(last.ends_with(" more like these are not named"), "{last}");
+
+    let odd = VALID.replace("1-0:1.7.0(00.318*kW)", &format!("\u{1b}[2J{}", "x".repeat(500)));
+    let mut telegram = odd.split('!').next().unwrap_or_default().to_owned() + "!";
+    telegram += &format!("{:04X}\r\n", crc16::ARC.of(telegram.as_bytes()));
+    let (exit, readings, problems) = parse(telegram.as_bytes());
+    assert_eq!((exit, readings.len()), (Exit::Done, 1));
+    assert!(
+        problems.contains("its line \"\\u{1b}[2Jxxx") && problems.contains("…\" is no data object"),
+        "{problems}"
+    );
+    assert!(problems.len() < 200, "{problems}");
+}

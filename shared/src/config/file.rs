@@ -20,7 +20,11 @@ pub const PLACES: [&str; 3] = [
 ];
 
 /// Longest configuration file, in bytes.
-const LONGEST_FILE_BYTES: u64 = 1024 * 1024;
+const LONGEST_FILE_BYTES: u64 = 64 * 1024;
+
+/// Deepest nesting. The configuration has two levels; what is deeper takes the library the square of its depth in
+/// time.
+const DEEPEST: usize = 32;
 
 /// What stands at a place of the document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +118,11 @@ pub(super) fn read(path: &Path) -> Result<Node, FileError> {
 /// The document in a text; the error says where and why, and holds no value.
 pub(super) fn parse(text: &str) -> Result<Node, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Some(line) = too_deep(text) {
+        return Err(format!(
+            "line {line} is nested deeper than {DEEPEST} levels; expected sections of one level"
+        ));
+    }
     let fault = |error| without_value(error) + &advice_on_tabs(text);
     let shape = ShapeSeed
         .deserialize(serde_yaml::Deserializer::from_str(text))
@@ -121,6 +130,40 @@ pub(super) fn parse(text: &str) -> Result<Node, String> {
     TextSeed(&shape)
         .deserialize(serde_yaml::Deserializer::from_str(text))
         .map_err(fault)
+}
+
+/// The number of the first line that may be nested too deep. Brackets and signs of lists count wherever they stand, so
+/// that nothing is deeper than was counted.
+fn too_deep(text: &str) -> Option<usize> {
+    let (mut brackets, mut indents) = (0_usize, Vec::new());
+    for (index, line) in text.split(['\n', '\r']).enumerate() {
+        let content = line.trim_start_matches(' ');
+        if content.is_empty() {
+            continue;
+        }
+        let indent = line.len() - content.len();
+        while indents.last().is_some_and(|last| *last >= indent) {
+            indents.pop();
+        }
+        indents.push(indent);
+        let signs = content
+            .split(' ')
+            .take_while(|word| ["-", "?", ":"].contains(word))
+            .count();
+        let mut deepest = brackets;
+        for byte in content.bytes() {
+            match byte {
+                b'[' | b'{' => brackets += 1,
+                b']' | b'}' => brackets = brackets.saturating_sub(1),
+                _ => {}
+            }
+            deepest = deepest.max(brackets);
+        }
+        if deepest + indents.len() + signs > DEEPEST {
+            return Some(index + 1);
+        }
+    }
+    None
 }
 
 /// The library's own words hold no value when the syntax is wrong, but do when a tag or type is.

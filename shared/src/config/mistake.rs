@@ -61,11 +61,20 @@ impl fmt::Display for Mistakes {
             [only] => write!(f, "{only}"),
             many => {
                 write!(f, "{} mistakes in the configuration:", many.len())?;
-                many.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+                many.iter()
+                    .take(MOST_SHOWN)
+                    .try_for_each(|mistake| write!(f, "\n  {mistake}"))?;
+                match many.len().saturating_sub(MOST_SHOWN) {
+                    0 => Ok(()),
+                    more => write!(f, "\n  and {more} more"),
+                }
             }
         }
     }
 }
+
+/// Mistakes that are shown; of more the number is.
+const MOST_SHOWN: usize = 50;
 
 /// A value as it is shown in a mistake: quoted, without control characters, cut where it is long, and not at all
 /// where it may hold a secret.

@@ -100,6 +100,9 @@ impl Raw {
     fn take_section(&mut self, origin: &Origin, section: &str, entries: &[(String, Node)]) {
         let mut written_before: Vec<(&str, &str)> = Vec::new();
         for (name, node) in entries {
+            if self.mistakes.len() >= MOST_MISTAKES {
+                return;
+            }
             let path = if section.is_empty() {
                 name.clone()
             } else {
@@ -174,6 +177,9 @@ impl Raw {
         }
     }
 }
+
+/// Mistakes of a file that are looked for: what has more is no configuration.
+const MOST_MISTAKES: usize = 200;
 
 /// Whether a name in a section is that of the key.
 fn is_spelling(key: &Key, section: &str, name: &str) -> bool {

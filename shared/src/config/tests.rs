@@ -829,6 +829,40 @@ mod mistakes {
     }
 
     #[test]
+    fn what_is_nested_too_deep_is_refused_before_it_costs_time() {
+        let many = 10_000;
+        let staircase: String = (0..300)
+            .map(|depth| format!("{}a:\n", " ".repeat(depth)))
+            .collect();
+        let deep = [
+            "[".repeat(many),
+            "{a: ".repeat(many),
+            "- ".repeat(many),
+            "? ".repeat(many),
+            format!("a: {}", "[\n".repeat(many)),
+            format!("{}{}", "[".repeat(many), "]".repeat(many)),
+            staircase,
+        ];
+        let begun = std::time::Instant::now();
+        for text in deep {
+            let error = Place::with(&text)
+                .load(&Flags::default(), &[])
+                .expect_err("it is deep")
+                .to_string();
+            assert!(error.contains("is nested deeper than 32 levels"), "{error}");
+            assert!(error.len() < 300, "{error}");
+        }
+        let elapsed = begun.elapsed();
+        assert!(elapsed < std::time::Duration::from_secs(1), "{elapsed:?}");
+        let many = "x:\n".repeat(20_000);
+        let error = Place::with(&many)
+            .load(&Flags::default(), &[])
+            .expect_err("it is wrong")
+            .to_string();
+        assert!(error.len() < 10_000, "{} bytes", error.len());
+    }
+
+    #[test]
     fn all_mistakes_are_reported_at_once_with_the_file() {
         let place =
             Place::with("usbb: x\nsend_interval: sixty\nmqtt:\n  topic: 'a/#'\n  version: 4\nqueue: 5\n");
