@@ -1,7 +1,7 @@
 //! The command line: arguments become checked values once, and results become exit codes.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use shared::config::{self, Loaded, duration};
 use shared::exit::Exit;
 use shared::logging;
 use shared::moment::Moment;
+use shared::outside;
 
-use crate::export::{Format, Range};
+use crate::export::{Format, Range, Screen};
 use crate::failure::Failure;
 use crate::status::Wanted;
 use crate::{check, export, forget, import, renew, run, status};
@@ -156,9 +157,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             if is_run && !arguments.flags.check {
                 // A service's words belong into its log.
                 logging::start(false);
-                tracing::error!("{failure}");
+                for line in failure.to_string().lines() {
+                    tracing::error!("{line}");
+                }
             } else {
-                let _ = writeln!(io::stderr(), "capture: {failure}");
+                let failure = format!("capture: {failure}");
+                let _ = writeln!(io::stderr(), "{}", outside::escaped_lines(&failure));
             }
             failure.exit
         }
@@ -171,7 +175,11 @@ fn carry_out(command: Command, once: bool, loaded: &Loaded) -> Result<(), Failur
     match command {
         Command::Run { once: also } => run::run(config, once || also),
         Command::Export { from, to, format } => {
-            export::export(config, Range { from, to }, format, output.lock())
+            let (range, is_screen) = (Range { from, to }, output.is_terminal());
+            match format {
+                Format::Raw if is_screen => export::export(config, range, format, Screen(output.lock())),
+                _ => export::export(config, range, format, output.lock()),
+            }
         }
         Command::Import {
             files,

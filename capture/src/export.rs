@@ -23,12 +23,13 @@ use serde::{Deserialize, Serialize};
 use shared::config::Config;
 use shared::exit::Exit;
 use shared::moment::Moment;
+use shared::outside;
 use shared::record::Record;
 use shared::wire::client::{Batch, Client, ClientError};
 
 use crate::failure::Failure;
 use crate::queue::{Queue, ReadError, Reader};
-use crate::run;
+use crate::{run, words};
 use progress::Progress;
 
 /// How telegrams are printed.
@@ -180,11 +181,27 @@ fn copy(
     Ok(())
 }
 
+/// A terminal that telegrams are shown on: what would act on it is escaped.
+#[derive(Debug)]
+pub struct Screen<W>(pub W);
+
+impl<W: Write> Write for Screen<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(words::telegram(bytes).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 fn print(record: &Record, format: Format, output: &mut impl Write) -> io::Result<()> {
     match format {
         Format::Raw => output.write_all(&record.telegram),
         Format::Jsonl => {
-            serde_json::to_writer(&mut *output, &Line::from(record))?;
+            let line = serde_json::to_string(&Line::from(record))?;
+            output.write_all(outside::escaped_json(&line).as_bytes())?;
             output.write_all(b"\n")
         }
     }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use shared::config::{Config, CrcPolicy};
 use shared::exit::Exit;
+use shared::outside;
 use shared::record::Record;
 use shared::regular_file;
 use shared::wire::client::{Append, Batch, Client, ClientError};
@@ -107,7 +108,8 @@ struct Summary {
 
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {} telegrams taken", self.name, words::number(self.taken))?;
+        let name = outside::escaped(&self.name);
+        write!(f, "{name}: {} telegrams taken", words::number(self.taken))?;
         if self.known > 0 {
             write!(f, ", {} taken before", words::number(self.known))?;
         }
@@ -437,7 +439,7 @@ impl Progress {
         let _ = write!(
             io::stderr(),
             "\r{}: {done} of {of} telegrams, {rate:.0} a second ",
-            self.name
+            outside::escaped(&self.name)
         );
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::config::Config;
+use shared::outside;
 use shared::wire::client::Client;
 use shared::wire::{ConsumerStatus, Identity, PublisherReport, Status};
 
@@ -35,7 +36,8 @@ pub fn status(config: &Config, wanted: Wanted, output: &mut dyn Write) -> Result
         .map_err(|error| Failure::failed(error.to_string()))?;
     let identities = identities.unwrap_or_else(|| vec![Identity::only(&status.queue)]);
     let text = if wanted.is_json {
-        format!("{:#}\n", as_json(&status, &identities, wanted.has_rejected))
+        let json = format!("{:#}\n", as_json(&status, &identities, wanted.has_rejected));
+        outside::escaped_json(&json).into_owned()
     } else {
         as_text(&status, &identities, clock::now_us(), wanted.has_rejected)
     };
@@ -186,7 +188,7 @@ fn as_text(status: &Status, identities: &[Identity], now_us: i64, has_rejected: 
             let _ = writeln!(
                 text.0,
                 "--- {ago} ago, {}, {} bytes",
-                stretch.reason,
+                outside::escaped(&stretch.reason),
                 stretch.bytes.len()
             );
             text.0.push_str(words::telegram(&stretch.bytes).trim_end());
@@ -237,7 +239,7 @@ struct Text(String);
 
 impl Text {
     fn line(&mut self, name: &str, text: &str) {
-        let _ = writeln!(self.0, "{name:<11}{text}");
+        let _ = writeln!(self.0, "{name:<11}{}", outside::escaped(text));
     }
 }
 

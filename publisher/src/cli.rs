@@ -235,7 +235,8 @@ fn status(loaded: &Loaded, arguments: &StatusArguments) -> Result<Exit, Failure>
         .map_err(|error| Failure::new(Exit::Failed, error))?;
     let mut out = io::stdout().lock();
     if arguments.json {
-        writeln!(out, "{}", status.to_json())?;
+        let json = status.to_json().to_string();
+        writeln!(out, "{}", shared::outside::escaped_json(&json))?;
     } else {
         write!(out, "{}", status.to_text())?;
     }
@@ -248,5 +249,6 @@ fn status(loaded: &Loaded, arguments: &StatusArguments) -> Result<Exit, Failure>
 
 fn tell(words: &str) {
     // Nobody is left to be told where standard error has gone.
-    let _ = writeln!(io::stderr(), "publisher: {words}");
+    let words = format!("publisher: {words}");
+    let _ = writeln!(io::stderr(), "{}", shared::outside::escaped_lines(&words));
 }

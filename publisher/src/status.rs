@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use shared::config::duration;
+use shared::outside;
 use shared::wire::client::{Batch, Client, ClientError};
 use shared::wire::{ConsumerStatus, Status};
 use shared::words::number;
@@ -123,7 +124,7 @@ impl PublisherStatus {
         let mut text = String::new();
         let mut line = |name: &str, value: &str| {
             // Writing to a string does not fail.
-            let _ = writeln!(text, "{name:<18}{value}");
+            let _ = writeln!(text, "{name:<18}{}", outside::escaped(value));
         };
         line("consumer", &self.consumer);
         line(

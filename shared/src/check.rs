@@ -15,6 +15,7 @@ use std::fmt::Display;
 use std::io::Write;
 
 use crate::config::Loaded;
+use crate::outside;
 
 /// The lines, as they are printed. Where nobody reads them the exit code tells.
 pub struct Report<'a> {
@@ -27,7 +28,7 @@ impl<'a> Report<'a> {
     pub fn begin(loaded: &Loaded, output: &'a mut dyn Write) -> Self {
         let mut report = Self { output, failed: 0 };
         match &loaded.file {
-            Some(file) => report.print(&format_args!("# {}", file.display())),
+            Some(file) => report.print(&format_args!("# {}", outside::escaped(&file.to_string_lossy()))),
             None => report.print(&"# no configuration file: flags, environment and defaults"),
         }
         report.print(&loaded.effective);
@@ -73,7 +74,7 @@ impl<'a> Report<'a> {
     }
 
     fn print(&mut self, text: &dyn Display) {
-        let _ = writeln!(self.output, "{text}");
+        let _ = writeln!(self.output, "{}", outside::escaped_lines(&text.to_string()));
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 
 use crate::config::secret::may_be_in;
+use crate::outside;
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +62,7 @@ fn without_secrets(mut error: clap::Error) -> clap::Error {
             Some(letter @ ('p' | 'P')) if kind == ContextKind::InvalidArg && !is_near_a_flag => {
                 format!("-{letter}…")
             }
-            _ if text.starts_with('-') || !may_be_in(text) => continue,
+            _ if text.starts_with('-') || !may_be_in(text) => outside::escaped(text).into_owned(),
             _ => "(not shown, since it may hold a secret)".to_owned(),
         };
         error.insert(kind, ContextValue::String(shown));

@@ -20,6 +20,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::outside;
+
 /// The crates whose lines are ours; others may only warn.
 const OURS: [&str; 5] = ["capture", "publisher", "shared", "tests", "demo"];
 
@@ -89,8 +91,10 @@ where
             true => write!(writer, "\x1b[{}m{level:>5}\x1b[0m ", color(level))?,
             false => write!(writer, "{level:>5} ")?,
         }
-        context.format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        let mut fields = String::new();
+        context.format_fields(Writer::new(&mut fields), event)?;
+        // Whatever words of others are in it, an event is one line.
+        writeln!(writer, "{}", outside::escaped(&fields))
     }
 }
 
@@ -162,6 +166,25 @@ mod tests {
         );
         let colored = written(false, false, true, || tracing::error!("disk full"));
         assert!(colored.starts_with("\x1b[31mERROR\x1b[0m "), "{colored:?}");
+    }
+
+    #[test]
+    fn an_event_is_one_line_without_control_characters_whatever_is_in_it() {
+        for has_color in [false, true] {
+            let line = written(false, false, has_color, || {
+                tracing::warn!(
+                    reason = "a\u{1b}[2J",
+                    "broker says \r\n2026-11-20T08:00:00Z  INFO forged\u{9b}\u{202e}"
+                );
+            });
+            assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+            let line = line.trim_end().replace("\u{1b}[33m", "").replace("\u{1b}[0m", "");
+            assert!(
+                !line.contains(char::is_control) && !line.contains('\u{202e}'),
+                "{line:?}"
+            );
+            assert!(line.contains("forged") && line.contains("[2J"), "{line:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! * [`containers`]: the images and compositions in a real engine; `tests/containers` runs these.
 //! * [`programs`]: every outside program that a test starts is in the list of them.
 //! * [`sharing`]: several at once, strangers among them, harm nobody but themselves.
+//! * [`terminal`]: nothing from outside acts on the terminal of who looks.
 //! * [`soak`]: a day of meter time with outages; `tests/soak` runs it.
 //! * [`source`]: what must hold of the source itself.
 
@@ -43,3 +44,4 @@ mod restore;
 mod sharing;
 mod soak;
 mod source;
+mod terminal;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use shared::outside;
 use shared::wire::{PublisherReport, Refusal, Reply};
 
 /// The consumers as their sessions go.
@@ -61,7 +62,7 @@ impl Consumers {
         let Some(name) = self.of(session).map(str::to_owned) else {
             return false;
         };
-        self.reports.insert(name, report);
+        self.reports.insert(name, within_bounds(report));
         true
     }
 
@@ -75,3 +76,20 @@ impl Consumers {
         self.reports.remove(consumer);
     }
 }
+
+/// What a publisher says of itself, no longer than a publisher's own words are and without control characters.
+fn within_bounds(report: PublisherReport) -> PublisherReport {
+    let words = |text: &str| outside::cut(text, REPORTED_CHARACTERS);
+    let skipped = report.skipped.iter().take(REPORTED_REASONS);
+    PublisherReport {
+        version: outside::quoted(&report.version),
+        connection: words(&report.connection),
+        skipped: skipped.map(|(reason, count)| (words(reason), *count)).collect(),
+        ..report
+    }
+}
+
+/// Longest text of a report, in characters.
+const REPORTED_CHARACTERS: usize = 500;
+/// Reasons of a report for which something was skipped.
+const REPORTED_REASONS: usize = 16;

@@ -172,13 +172,8 @@ impl Trouble {
 
 /// Words of the broker, for a log line: no control character, and no more of it than a line needs.
 pub(super) fn said(words: &str) -> String {
-    let mut characters = words.chars();
-    let begin: String = characters.by_ref().take(SAID_CHARACTERS).collect();
-    let end = if characters.next().is_some() { "…" } else { "" };
-    format!("{}{end}", begin.escape_debug())
+    shared::outside::quoted(words)
 }
-
-const SAID_CHARACTERS: usize = 64;
 
 fn tls_words(error: &rustls::Error) -> String {
     use rustls::CertificateError;

@@ -94,11 +94,16 @@ pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
     // Nothing is to be escaped in nearly all, and looking at all of the bytes without stopping takes a fifth of
     // the instructions.
     if text.iter().fold(false, |found, &byte| found | is_escaped(byte)) {
-        for &byte in text {
-            if is_escaped(byte) {
-                push_escaped(out, byte);
-            } else {
-                out.push(byte);
+        let mut bytes = text.iter().copied();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                // What follows is the character's number, from U+0080 on: up to U+009F they are control characters.
+                C1_LEAD => match bytes.next() {
+                    Some(control @ ..0xA0) => push_escaped(out, control),
+                    other => out.extend([byte].into_iter().chain(other)),
+                },
+                _ if is_escaped(byte) => push_escaped(out, byte),
+                _ => out.push(byte),
             }
         }
     } else {
@@ -108,8 +113,11 @@ pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
 }
 
 fn is_escaped(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\') | (byte == 0x7F) | (byte == C1_LEAD)
 }
+
+/// The first byte in UTF-8 of U+0080 to U+00BF.
+const C1_LEAD: u8 = 0xC2;
 
 fn push_escaped(out: &mut Vec<u8>, byte: u8) {
     match byte {
@@ -261,6 +269,8 @@ mod tests {
         fn any_text_comes_back_from_its_json(text in any::<String>()) {
             let mut out = Vec::new();
             push_text(&mut out, &text);
+            let written = std::str::from_utf8(&out).expect("UTF-8");
+            prop_assert!(!written.contains(char::is_control), "{written:?}");
             prop_assert_eq!(serde_json::from_slice::<String>(&out).expect("JSON"), text);
         }
 

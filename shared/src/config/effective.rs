@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 
 use super::key::{ALL, Key};
 use super::mistake::Origin;
+use crate::outside;
 
 /// One key with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +83,8 @@ impl fmt::Display for Effective {
                         .join(", ")
                 )?,
             }
-            writeln!(f, "{line:COLUMN$} # {}", entry.origin)?;
+            let origin = entry.origin.to_string();
+            writeln!(f, "{line:COLUMN$} # {}", outside::escaped(&origin))?;
         }
         Ok(())
     }
@@ -102,7 +104,7 @@ fn quoted(text: &str) -> String {
     if is_plain {
         text.to_owned()
     } else {
-        serde_json::Value::from(text).to_string()
+        outside::escaped_json(&serde_json::Value::from(text).to_string()).into_owned()
     }
 }
 
