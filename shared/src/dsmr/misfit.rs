@@ -1,9 +1,10 @@
 //! What stands in the place of a value and cannot be it.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use super::Object;
 use super::bounds::Bounds;
+use crate::outside;
 
 /// A data object whose reference has a value, and that says none. [`super::Readings::other`] has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,19 +28,10 @@ pub enum Cause {
 
 impl fmt::Display for Misfit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said: String = self.object.groups().map(|group| format!("({group})")).collect();
         let reference = self.object.reference();
-        write!(f, "{} says \"", reference.escape_debug())?;
-        let mut left = QUOTED_CHARACTERS - 1;
-        let said = self.object.groups().map(|group| format!("({group})"));
-        for escaped in said.collect::<String>().chars().map(char::escape_debug) {
-            let Some(rest) = left.checked_sub(escaped.len()) else {
-                f.write_char('…')?;
-                break;
-            };
-            left = rest;
-            write!(f, "{escaped}")?;
-        }
-        f.write_str("\", ")?;
+        let (reference, said) = (outside::escaped(&reference), outside::quoted(&said));
+        write!(f, "{reference} says \"{said}\", ")?;
         match self.cause {
             Cause::Form => f.write_str("which is no number in the form that the standard gives it"),
             Cause::Unit => f.write_str("whose unit does not fit"),
@@ -47,9 +39,6 @@ impl fmt::Display for Misfit<'_> {
         }
     }
 }
-
-/// Most characters of a quote, which may be as long as the telegram.
-const QUOTED_CHARACTERS: usize = 64;
 
 impl Misfit<'_> {
     /// The same without the telegram that it was read from.

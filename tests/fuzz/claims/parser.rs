@@ -49,12 +49,14 @@ pub(crate) fn hold_for(bytes: &[u8]) {
         let said = misfit.to_string();
         assert!(!said.chars().any(char::is_control), "{said:?}");
         let quote = said.split_once('"').map_or(0, |(_, quote)| quote.chars().count());
-        assert!(quote <= 64 + LONGEST_CAUSE, "{said}");
+        assert!(quote <= 64 * LONGEST_ESCAPE + LONGEST_CAUSE, "{said}");
     }
     numbers_are_possible(&readings);
     times_are_possible(&readings);
 }
 
+/// `\u{7f}`.
+const LONGEST_ESCAPE: usize = 6;
 /// Behind a quote.
 const LONGEST_CAUSE: usize = 80;
 
