@@ -14,6 +14,9 @@
 //!
 //! What is held of an open interval is at most one array of `max_payload_bytes`, the last telegram, and the
 //! few numbers of its summary, however long it lasts.
+//!
+//! Deltas count from values before the interval ([`crate::registers`]): a reader looks at [`Aggregator::look_back`]
+//! sequences before the first that it takes.
 
 use std::time::Duration;
 
@@ -22,10 +25,12 @@ use shared::dsmr::{self, Misfit, Readings};
 use shared::record::{INTERVAL_SILENCE_MS, Record};
 
 use crate::decrypt::{Decryption, Opened, Undecryptable};
+use crate::measurement::{Measurement, Name};
 use crate::payload::Part;
 use crate::reading::{self, Origin};
+use crate::registers::{self, HeldBack, Registers};
 use crate::state;
-use crate::summary::{Before, Summary};
+use crate::summary::Summary;
 
 /// What shapes the messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +106,7 @@ pub struct Aggregator {
     settings: Settings,
     decryption: Decryption,
     open: Option<Interval>,
-    before: Before,
+    registers: Registers,
     /// Reads telegrams and writes their JSON objects, both from what is new since the one before.
     telegrams: dsmr::Series,
     objects: reading::series::Series,
@@ -131,6 +136,8 @@ struct Telegram {
     bytes: Vec<u8>,
     received_at: Timestamp,
     sequence: u64,
+    /// Its registers that are held back.
+    held: Vec<Name>,
 }
 
 impl Aggregator {
@@ -140,24 +147,41 @@ impl Aggregator {
             settings,
             decryption,
             open: None,
-            before: Before::default(),
+            registers: Registers::default(),
             telegrams: dsmr::Series::default(),
             objects: reading::series::Series::default(),
             expected_bytes: 0,
         }
     }
 
-    /// Looks at the record just before the first that will be taken, for the deltas to count from.
+    /// How many sequences before the first that is taken [`Aggregator::prime`] is to see.
+    pub fn look_back(&self) -> u64 {
+        if self.counts_registers() {
+            registers::LOOK_BACK
+        } else {
+            0
+        }
+    }
+
+    /// Looks at a record before the first that will be taken, for the deltas to count from. Such records come in the
+    /// order of their sequence.
     pub fn prime(&mut self, before: &Record) {
         debug_assert!(
             self.open.is_none(),
             "primed within an interval, before record {}",
             before.sequence
         );
-        self.before = match self.decryption.open(&before.telegram) {
-            Opened::Telegram(telegram) => Before::of(&dsmr::parse(&telegram)),
-            Opened::Skipped(_) | Opened::Waiting(_) => Before::default(),
-        };
+        if let Opened::Telegram(telegram) = self.decryption.open(&before.telegram) {
+            let readings = dsmr::parse(&telegram);
+            let time = readings.time.unwrap_or(received_at(before));
+            self.registers.read(&readings, before.sequence, time);
+            self.registers.take_news();
+        }
+    }
+
+    /// The totals that fell to zero and are held back, each once.
+    pub fn held_back(&mut self) -> Vec<HeldBack> {
+        self.registers.take_news()
     }
 
     /// Takes the next record and appends to `outputs` what it completes.
@@ -196,10 +220,7 @@ impl Aggregator {
             let ends_in_ms = end.as_millisecond() - time.as_millisecond();
             open.ends_in_ms = u64::try_from(ends_in_ms).unwrap_or(0);
         }
-        if let Some(open) = self.open.as_mut().filter(|_| self.settings.has_summary) {
-            open.summary
-                .add(self.telegrams.readings(), record.sequence, &self.before);
-        }
+        self.count(record.sequence, time);
         if self.settings.interval_seconds == 0 {
             self.close(outputs);
         }
@@ -236,6 +257,10 @@ impl Aggregator {
             &dsmr::parse(&telegram),
             received_at(record),
             record.sequence,
+            |measured| {
+                (measured.meter)
+                    .is_some_and(|meter| self.registers.would_hold(measured.name, meter, measured.value))
+            },
         ))
     }
 
@@ -247,6 +272,26 @@ impl Aggregator {
         };
         let time = dsmr::parse(&telegram).time.unwrap_or(received_at(record));
         (self.settings.interval_seconds > 0).then(|| self.moment(self.interval_number(time)))
+    }
+
+    /// Takes the telegram's registers and gauges into the summary and the state of the open interval.
+    fn count(&mut self, sequence: u64, time: Timestamp) {
+        if !self.counts_registers() {
+            return;
+        }
+        let readings = self.telegrams.readings();
+        let Some(open) = &mut self.open else { return };
+        if self.settings.has_summary {
+            open.summary.add(readings, sequence, time, &mut self.registers);
+        } else {
+            self.registers.read(readings, sequence, time);
+        }
+        open.last_telegram.held.clear();
+        open.last_telegram.held.extend_from_slice(self.registers.held());
+    }
+
+    fn counts_registers(&self) -> bool {
+        self.settings.has_summary || self.settings.has_state
     }
 
     /// A record that does not open. It belongs to no interval, but its time counts: where nothing opens any
@@ -262,7 +307,6 @@ impl Aggregator {
                 open.ends_in_ms = open.ends_in_ms.saturating_sub(record.silence_ms);
             }
             None => {
-                self.before = Before::default();
                 outputs.push(Output::Closed {
                     last_sequence: record.sequence,
                 });
@@ -332,13 +376,13 @@ impl Aggregator {
                 payload: interval.summary.to_payload(start, end),
             });
         }
-        self.before = interval.summary.before_next(interval.last_sequence);
         if self.settings.has_state {
             let last = &interval.last_telegram;
             outputs.push(Output::State(state(
                 &dsmr::parse(&last.bytes),
                 last.received_at,
                 last.sequence,
+                |measured| last.held.contains(&measured.name),
             )));
         }
         outputs.push(Output::Closed {
@@ -383,10 +427,15 @@ fn written_whole(telegram: &[u8], origin: Origin<'_>) -> Vec<u8> {
     json
 }
 
-fn state(readings: &Readings<'_>, received_at: Timestamp, sequence: u64) -> State {
+fn state(
+    readings: &Readings<'_>,
+    received_at: Timestamp,
+    sequence: u64,
+    is_held: impl Fn(&Measurement<'_>) -> bool,
+) -> State {
     let time = readings.time.unwrap_or(received_at);
     State {
-        payload: state::to_payload(readings, time, sequence),
+        payload: state::to_payload(readings, time, sequence, is_held),
         sequence,
     }
 }

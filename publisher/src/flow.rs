@@ -143,6 +143,8 @@ struct Queue {
     aggregator: Aggregator,
     /// Last sequence that the aggregation has taken; the cursor at first.
     taken: u64,
+    /// Whether the aggregation has seen what is before the first record that it takes.
+    is_primed: bool,
     /// Last sequence asked for and got.
     fetched: u64,
     /// Last sequence that may be committed.
@@ -202,8 +204,13 @@ impl Queue {
         outputs: &mut Vec<Output>,
     ) -> Taken {
         if record.sequence <= self.taken {
+            if !self.is_primed {
+                self.aggregator.prime(record);
+                self.is_primed = record.sequence == self.taken;
+            }
             return Taken::Read;
         }
+        self.is_primed = true;
         let taken = self.aggregator.take(record, outputs);
         match &taken {
             Taken::Read => {
@@ -214,6 +221,9 @@ impl Queue {
                         let sequence = record.sequence;
                         tracing::warn!("telegram #{sequence}: {misfit}; it is kept under Other_objects");
                     }
+                }
+                for held in self.aggregator.held_back() {
+                    tracing::warn!("{}", words::held_back(&held));
                 }
             }
             Taken::Skipped { why } => {
@@ -406,8 +416,8 @@ impl Flow {
             queue: identity,
             cursor,
             head,
-            before,
             silence_ms,
+            ..
         } = opened;
         self.told.capture.clear();
         self.is_taken = false;
@@ -440,15 +450,14 @@ impl Flow {
                     Some(former) => self.leave(former, &identity, orders),
                     None => {}
                 }
-                let mut aggregator = self.aggregator(&identity);
-                if let Some(before) = &before {
-                    aggregator.prime(before);
-                }
+                let aggregator = self.aggregator(&identity);
+                let fetched = cursor.saturating_sub(aggregator.look_back() + 1);
                 self.queue = Some(Queue {
                     identity,
                     aggregator,
+                    is_primed: fetched + 1 >= cursor,
                     taken: cursor,
-                    fetched: cursor,
+                    fetched,
                     committed: cursor,
                     sent: (cursor, self.now.elapsed),
                     head,
@@ -649,7 +658,13 @@ impl Flow {
             let (Some(queue), Some(record)) = (&mut self.queue, self.ahead.first()) else {
                 return;
             };
-            match queue.take(record, &mut self.report, &mut self.told, &mut outputs) {
+            let was_primed = queue.is_primed;
+            let is_behind = queue.head > queue.taken;
+            let taken = queue.take(record, &mut self.report, &mut self.told, &mut outputs);
+            if queue.is_primed && !was_primed && is_behind {
+                self.ask_for_the_head(orders);
+            }
+            match taken {
                 Taken::Read => self.waits_for_key = None,
                 Taken::Skipped { .. } => {}
                 Taken::Waiting { why } => {
@@ -797,7 +812,11 @@ impl Flow {
         (due > self.now.elapsed).then_some(due)
     }
 
+    /// Once it is known which totals are above zero: one that fell to zero is held back.
     fn ask_for_the_head(&self, orders: &mut Vec<Order>) {
+        if !self.queue.as_ref().is_some_and(|queue| queue.is_primed) {
+            return;
+        }
         if let (Some(session), true) = (self.session, self.settings.topics.state.is_some()) {
             orders.push(Order::Source(SourceCommand::Head { session }));
         }

@@ -15,6 +15,7 @@ pub mod mqtt;
 pub mod parse;
 pub mod payload;
 pub mod reading;
+pub mod registers;
 pub mod replay;
 pub mod run;
 pub mod settings;

@@ -29,7 +29,16 @@ pub(crate) struct Measurement<'r> {
     pub(crate) name: Name,
     pub(crate) value: Decimal,
     /// For a register the meter that counts, which changes when the meter is exchanged. None for a gauge.
-    pub(crate) register_of: Option<&'r str>,
+    pub(crate) meter: Option<Meter<'r>>,
+}
+
+/// The meter that a register is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Meter<'r> {
+    /// M-Bus channel; 0 for the electricity meter.
+    pub(crate) channel: u8,
+    /// Its identifier, if the telegram states one and no other device has the same.
+    pub(crate) id: Option<&'r str>,
 }
 
 impl Name {
@@ -62,14 +71,14 @@ impl Name {
 
 /// Every register and gauge that the telegram states, electricity first.
 pub(crate) fn measurements<'r>(readings: &'r Readings<'_>) -> impl Iterator<Item = Measurement<'r>> {
-    let equipment_id = readings.equipment_id.as_deref().unwrap_or_default();
+    let meter = electricity_meter(readings);
     let electricity = Quantity::ALL.into_iter().filter_map(move |quantity| {
         electricity_name(quantity)?;
-        let register_of = quantity.is_register().then_some(equipment_id);
+        let meter = quantity.is_register().then_some(meter);
         Some(Measurement {
             name: Name::Electricity(quantity),
             value: readings.quantity(quantity)?,
-            register_of,
+            meter,
         })
     });
     electricity.chain(
@@ -78,6 +87,28 @@ pub(crate) fn measurements<'r>(readings: &'r Readings<'_>) -> impl Iterator<Item
             .iter()
             .flat_map(|device| device_measurements(readings, device)),
     )
+}
+
+/// Every meter that the telegram speaks of.
+pub(crate) fn meters<'r>(readings: &'r Readings<'_>) -> impl Iterator<Item = Meter<'r>> {
+    let devices = readings.devices.iter();
+    std::iter::once(electricity_meter(readings)).chain(devices.map(|device| device_meter(readings, device)))
+}
+
+fn electricity_meter<'r>(readings: &'r Readings<'_>) -> Meter<'r> {
+    Meter {
+        channel: 0,
+        id: readings.equipment_id.as_deref(),
+    }
+}
+
+fn device_meter<'r>(readings: &Readings<'_>, device: &'r Device<'_>) -> Meter<'r> {
+    let same = readings.devices.iter().filter(|other| other.id == device.id);
+    let is_unique = same.count() == 1;
+    Meter {
+        channel: device.channel,
+        id: device.id.as_deref().filter(|_| is_unique),
+    }
 }
 
 fn device_measurements<'r>(
@@ -106,12 +137,11 @@ fn device_measurements<'r>(
         [plain, with_channel].into_iter().flatten()
     });
     let value = measured.map(|(_, (value, _))| value).unwrap_or_default();
-    let register_of = Some(device.id.as_deref().unwrap_or_default());
-    names.into_iter().flatten().map(move |name| Measurement {
-        name,
-        value,
-        register_of,
-    })
+    let meter = Some(device_meter(readings, device));
+    names
+        .into_iter()
+        .flatten()
+        .map(move |name| Measurement { name, value, meter })
 }
 
 /// The name of an electricity quantity; none for counts, states and limits, which are neither registers nor

@@ -17,7 +17,6 @@ use bytes::Bytes;
 use shared::config::{Config, OnTrouble};
 use shared::exit::Exit;
 use shared::moment::Moment;
-use shared::record::Record;
 use shared::wire::client::{Batch, Client, ClientError};
 use shared::wire::{self, Identity};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -123,9 +122,7 @@ pub fn replay(config: &Config, options: &ReplayOptions, out: impl Write) -> Resu
     let progress = Progress::new(out, range.first, range.last);
     let (queue, ends) = reader.identity_of(range.first);
     let mut aggregator = maker.aggregator(queue);
-    if let Some(before) = &range.before {
-        aggregator.prime(before);
-    }
+    prime(&mut reader, &mut aggregator, range.first)?;
     Replaying {
         reader,
         maker,
@@ -234,20 +231,6 @@ impl Reader {
         self.client.read(from, BATCH_BYTES, Duration::ZERO)
     }
 
-    /// The record of exactly this sequence, where it is kept.
-    fn record(&mut self, sequence: u64) -> Result<Option<Record>, ClientError> {
-        if sequence == 0 {
-            return Ok(None);
-        }
-        match self.client.read(sequence, 1, Duration::ZERO)? {
-            Batch::Records { records, .. } => Ok(records
-                .into_iter()
-                .next()
-                .filter(|record| record.sequence == sequence)),
-            Batch::Idle { .. } => Ok(None),
-        }
-    }
-
     fn reconnect(&mut self) -> Result<(), ReplayError> {
         let again = Self::connect(&self.socket)?;
         let newest = self.identities.last();
@@ -263,8 +246,6 @@ impl Reader {
 struct Range {
     first: u64,
     last: u64,
-    /// The record before the first, for the deltas of the summary.
-    before: Option<Record>,
 }
 
 impl Range {
@@ -293,9 +274,25 @@ impl Range {
             return Ok(None);
         }
         let first = interval_start(reader, maker, from, tail)?;
-        let before = reader.record(first.saturating_sub(1))?;
-        Ok(Some(Self { first, last, before }))
+        Ok(Some(Self { first, last }))
     }
+}
+
+/// Shows the aggregation the records before `first` that deltas can count from.
+fn prime(reader: &mut Reader, aggregator: &mut Aggregator, first: u64) -> Result<(), ReplayError> {
+    let mut next = first.saturating_sub(aggregator.look_back() + 1);
+    while next < first {
+        let Batch::Records { records, .. } = reader.read(next)? else {
+            break;
+        };
+        for record in records.iter().filter(|record| record.sequence < first) {
+            aggregator.prime(record);
+        }
+        next = records
+            .last()
+            .map_or(first, |record| record.sequence.saturating_add(1));
+    }
+    Ok(())
 }
 
 /// The first record of the interval that the record `from` is in.
@@ -475,12 +472,9 @@ impl<W: Write> Replaying<W> {
             .identities
             .get(place)
             .map_or(1, |identity| identity.first_sequence);
-        let before = self.reader.record(first.saturating_sub(1))?;
         let (queue, ends) = self.reader.identity_of(sequence);
         self.aggregator = self.maker.aggregator(queue);
-        if let Some(before) = &before {
-            self.aggregator.prime(before);
-        }
+        prime(&mut self.reader, &mut self.aggregator, first)?;
         self.ends = ends;
         Ok(())
     }

@@ -477,8 +477,11 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
                 let Some(newest) = records.last() else {
                     return self.turn(connection, outstanding, head);
                 };
+                // What is before the cursor is read too, for deltas to count from.
                 if let Some((_, seen)) = &mut self.seen {
-                    *seen = Some(Seen::from(newest));
+                    if seen.as_ref().is_none_or(|seen| seen.sequence < newest.sequence) {
+                        *seen = Some(Seen::from(newest));
+                    }
                 }
                 (self.report)(SourceEvent::Records { records, head });
             }

@@ -11,6 +11,7 @@ use shared::dsmr::Readings;
 
 use crate::measurement::{Name, measurements, meter_name};
 use crate::payload::json::ObjectWriter;
+use crate::registers::{Registers, Step};
 
 /// The readings of an interval, summed up.
 #[derive(Debug, Default)]
@@ -23,23 +24,15 @@ pub(crate) struct Summary {
     gauges: BTreeMap<Name, GaugeSpan>,
 }
 
-/// The registers of the last telegram before an interval.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Before {
-    registers: BTreeMap<Name, (Decimal, String)>,
-}
-
-/// A register from the interval's first telegram to its last.
+/// A register from the interval's first value to its last.
 #[derive(Debug)]
 struct RegisterSpan {
     first: Decimal,
     last: Decimal,
-    /// What the delta counts from, where there was a telegram before.
-    before: Option<Decimal>,
-    /// Identifier of the meter that counts.
-    meter: String,
-    /// Sequence of the telegram that `last` is from.
-    sequence: u64,
+    /// What it grew by, over every meter that counted it; none beyond what a decimal holds.
+    delta: Option<Decimal>,
+    /// Whether a meter is new in the interval, so that nothing is known of its time before.
+    is_from_first: bool,
 }
 
 /// A gauge over an interval.
@@ -58,25 +51,15 @@ struct GaugeSpan {
 /// Digits behind the point that a mean has at least.
 const LEAST_RESOLUTION: u32 = 3;
 
-impl Before {
-    /// What this telegram leaves to the interval after it.
-    pub(crate) fn of(readings: &Readings<'_>) -> Self {
-        let registers = measurements(readings)
-            .filter_map(|measured| Some((measured.name, (measured.value, measured.register_of?.to_owned()))))
-            .collect();
-        Self { registers }
-    }
-
-    /// The register, where the same meter counted it.
-    fn register(&self, name: Name, meter: &str) -> Option<Decimal> {
-        let (value, before) = self.registers.get(&name)?;
-        (before == meter).then_some(*value)
-    }
-}
-
 impl Summary {
-    /// Takes in the next telegram of the interval. `before` is the last telegram before the interval.
-    pub(crate) fn add(&mut self, readings: &Readings<'_>, sequence: u64, before: &Before) {
+    /// Takes in the next telegram of the interval, and its registers into `registers`.
+    pub(crate) fn add(
+        &mut self,
+        readings: &Readings<'_>,
+        sequence: u64,
+        time: Timestamp,
+        registers: &mut Registers,
+    ) {
         if self.telegrams == 0 {
             self.first_sequence = sequence;
         }
@@ -85,51 +68,45 @@ impl Summary {
         if let Some(id) = meter_name(readings) {
             self.equipment_id = Some(id);
         }
+        registers.begin(readings, sequence, time);
         for measured in measurements(readings) {
-            match measured.register_of {
-                Some(meter) => self.add_register(measured.name, measured.value, meter, before),
-                None => match self.gauges.get_mut(&measured.name) {
-                    Some(span) => span.add(measured.value),
+            let (name, value) = (measured.name, measured.value);
+            match measured.meter {
+                Some(meter) => {
+                    let step = registers.count(name, meter, value);
+                    self.add_register(name, value, step);
+                }
+                None => match self.gauges.get_mut(&name) {
+                    Some(span) => span.add(value),
                     None => {
-                        self.gauges
-                            .insert(measured.name, GaugeSpan::begin(measured.value));
+                        self.gauges.insert(name, GaugeSpan::begin(value));
                     }
                 },
             }
         }
     }
 
-    fn add_register(&mut self, name: Name, value: Decimal, meter: &str, before: &Before) {
-        let sequence = self.last_sequence;
-        match self.registers.get_mut(&name) {
-            Some(span) if span.meter == meter => {
-                span.last = value;
-                span.sequence = sequence;
-            }
-            // The first of the interval, or another meter: what one counted says nothing about the other.
-            _ => {
-                let span = RegisterSpan {
-                    first: value,
-                    last: value,
-                    before: before.register(name, meter),
-                    meter: meter.to_owned(),
-                    sequence,
-                };
-                self.registers.insert(name, span);
-            }
+    fn add_register(&mut self, name: Name, value: Decimal, step: Step) {
+        if step == Step::Held {
+            return;
         }
-    }
-
-    /// What the interval leaves to the one after it, whose record before is that of `last_sequence`: the
-    /// registers of that telegram alone, which is all that a reader knows who begins there.
-    pub(crate) fn before_next(&self, last_sequence: u64) -> Before {
-        let registers = self
-            .registers
-            .iter()
-            .filter(|(_, span)| span.sequence == last_sequence)
-            .map(|(name, span)| (*name, (span.last, span.meter.clone())))
-            .collect();
-        Before { registers }
+        let span = self.registers.entry(name).or_insert(RegisterSpan {
+            first: value,
+            last: value,
+            delta: Some(Decimal::ZERO),
+            is_from_first: false,
+        });
+        span.last = value;
+        match step {
+            Step::First => {
+                span.first = value;
+                span.is_from_first = true;
+            }
+            Step::Grown(by) => {
+                span.delta = (span.delta.zip(by)).and_then(|(delta, by)| delta.checked_add(by));
+            }
+            Step::Held => {}
+        }
     }
 
     /// The JSON object.
@@ -149,10 +126,10 @@ impl Summary {
             let mut register = registers.object(&name.text());
             register.number("first", span.first);
             register.number("last", span.last);
-            if let Some(delta) = span.last.checked_sub(span.before.unwrap_or(span.first)) {
+            if let Some(delta) = span.delta {
                 register.number("delta", delta);
             }
-            if span.before.is_none() {
+            if span.is_from_first {
                 register.text("delta_from", "first");
             }
             register.end();

@@ -524,7 +524,7 @@ fn an_interval_closes_while_frames_come_that_do_not_open() {
         for (at, last_sequence) in closings {
             let done = all.partition_point(|record| record.sequence <= last_sequence);
             let mut resumed = skipping(settings());
-            resumed.prime(&all[done - 1]);
+            prime(&mut resumed, &all[..done]);
             assert_eq!(
                 run(&mut resumed, &all[done..]),
                 &whole[at + 1..],
@@ -570,6 +570,15 @@ fn take_all(aggregator: &mut Aggregator, records: &[Record]) -> Vec<Output> {
     outputs
 }
 
+/// Shows the aggregation as many of these records as it asks for.
+fn prime(aggregator: &mut Aggregator, before: &[Record]) {
+    let last = before.last().map_or(0, |record| record.sequence);
+    let from = last.saturating_sub(aggregator.look_back());
+    for record in before.iter().filter(|record| record.sequence >= from) {
+        aggregator.prime(record);
+    }
+}
+
 fn skipping(settings: Settings) -> Aggregator {
     Aggregator::new(settings, Decryption::new(None, OnTrouble::Skip))
 }
@@ -593,7 +602,7 @@ proptest! {
         for (at, last_sequence) in closings {
             let done = usize::try_from(last_sequence).expect("small");
             let mut resumed = skipping(settings.clone());
-            resumed.prime(&records[done - 1]);
+            prime(&mut resumed, &records[..done]);
             let outputs = take_all(&mut resumed, &records[done..]);
             prop_assert_eq!(shown(&outputs), shown(&whole[at + 1..]));
             prop_assert_eq!(&outputs, &whole[at + 1..], "resumed after record {}", last_sequence);

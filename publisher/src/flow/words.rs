@@ -4,6 +4,7 @@ use shared::words::number;
 
 use crate::delivery::{Kind, Notice};
 use crate::mqtt::Topics;
+use crate::registers::HeldBack;
 
 /// `1 telegram waits to be published`.
 pub(super) fn waiting(telegrams: u64) -> String {
@@ -23,6 +24,19 @@ pub(super) fn gap(first: u64, last: u64) -> String {
         let telegrams = number(last - first + 1);
         format!("{telegrams} telegrams, #{first} to #{last}, are missing from the queue: {kept}")
     }
+}
+
+/// A total fell to zero.
+pub(super) fn held_back(held: &HeldBack) -> String {
+    let HeldBack {
+        register,
+        value,
+        sequence,
+    } = held;
+    format!(
+        "telegram #{sequence}: {register} fell from {value} to 0; summary and state leave it out until it is above 0 \
+         again, for at most 10 minutes of meter time"
+    )
 }
 
 /// What delivery has to say, with the topic that it is about.

@@ -8,10 +8,16 @@ use super::*;
 /// The summary of telegrams with these lines, the first of which came before the interval.
 fn summary(before: &[&str], telegrams: &[&[&str]]) -> Value {
     let bytes = |lines: &[&str]| format!("/X\r\n\r\n{}\r\n!\r\n", lines.join("\r\n")).into_bytes();
-    let before = Before::of(&dsmr::parse(&bytes(before)));
-    let mut summary = Summary::default();
+    let (mut summary, mut registers) = (Summary::default(), Registers::default());
+    registers.read(&dsmr::parse(&bytes(before)), 100, Timestamp::UNIX_EPOCH);
     for (sequence, lines) in (101..).zip(telegrams) {
-        summary.add(&dsmr::parse(&bytes(lines)), sequence, &before);
+        let telegram = bytes(lines);
+        summary.add(
+            &dsmr::parse(&telegram),
+            sequence,
+            Timestamp::UNIX_EPOCH,
+            &mut registers,
+        );
     }
     let moment = |text: &str| text.parse().expect("a time");
     let payload = summary.to_payload(moment("2026-11-20T08:00:00Z"), moment("2026-11-20T08:01:00Z"));
