@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
+use shared::rate::Rate;
 use shared::wire::client::{Append, Appended};
 use shared::wire::{ConsumerStatus, ImportedFile, Loss, MAX_FRAME_BYTES, Refusal, Reply, Request, Status};
 
@@ -145,6 +146,8 @@ pub struct Keeper {
     /// The losses that were there at the start or have been said since.
     told_losses: Vec<Loss>,
     meter: MeterSilence,
+    /// How often a client makes the line of a consumer that is forgotten.
+    forgotten: Rate,
 }
 
 impl Keeper {
@@ -191,6 +194,7 @@ impl Keeper {
             losing: Losing::default(),
             told_losses,
             meter,
+            forgotten: Rate::new(FORGOTTEN_AT_ONCE),
         })
     }
 
@@ -611,7 +615,9 @@ impl Keeper {
                 match self.queue.forget(&consumer) {
                     Ok(existed) => {
                         if existed {
-                            tracing::info!("consumer {consumer} is forgotten");
+                            if let Some(more) = self.forgotten.say(clock::uptime()) {
+                                tracing::info!("consumer {consumer} is forgotten{more}");
+                            }
                         }
                         self.consumers.forget(&consumer);
                         Reply::Forgotten { existed }
@@ -816,5 +822,7 @@ const IMPORT_PATIENCE: Duration = Duration::from_secs(60);
 const UPKEEP_INTERVAL: Duration = Duration::from_millis(900);
 /// Telegrams that wait in memory for a longer `flush_interval`, at most, in bytes.
 const FLUSH_BYTES: usize = 512 * 1024;
+/// Lines of consumers that are forgotten, one after the other.
+const FORGOTTEN_AT_ONCE: u32 = 10;
 /// Losses that a status lists, the newest.
 const MAX_LISTED_LOSSES: usize = 200;

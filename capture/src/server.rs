@@ -9,13 +9,14 @@ pub mod socket;
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use shared::rate::Rate;
 use shared::wire::codec;
 use shared::wire::{Refusal, Reply};
 
@@ -76,6 +77,7 @@ impl Server {
             reader,
             keeper,
             limits,
+            told: Arc::new(Mutex::new(Rate::new(CONNECTIONS_AT_ONCE))),
             sessions: Vec::new(),
             next_number: 1,
             is_out_of_files: false,
@@ -106,6 +108,7 @@ struct Acceptor {
     reader: Reader,
     keeper: SyncSender<Message>,
     limits: Limits,
+    told: Arc<Mutex<Rate>>,
     sessions: Vec<Running>,
     next_number: u64,
     is_out_of_files: bool,
@@ -161,7 +164,13 @@ impl Acceptor {
         self.next_number += 1;
         let stream = Arc::new(stream);
         let theirs = Arc::clone(&stream);
-        let session = Session::new(number, self.reader.clone(), self.keeper.clone(), self.limits);
+        let session = Session::new(
+            number,
+            self.reader.clone(),
+            self.keeper.clone(),
+            self.limits,
+            Arc::clone(&self.told),
+        );
         let spawned = std::thread::Builder::new()
             .name(format!("session {number}"))
             .spawn(move || {
@@ -175,6 +184,9 @@ impl Acceptor {
         }
     }
 }
+
+/// Lines of clients that connect and disconnect, one after the other: publishers that are started anew a few times.
+const CONNECTIONS_AT_ONCE: u32 = 20;
 
 /// Says that there are too many sessions, without waiting for anybody.
 fn turn_away(stream: &UnixStream, limit: usize) {

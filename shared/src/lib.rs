@@ -15,6 +15,7 @@ pub mod logging;
 pub mod moment;
 pub mod net;
 pub mod outside;
+pub mod rate;
 pub mod record;
 pub mod regular_file;
 pub mod telegram;

@@ -1,7 +1,8 @@
 //! What a terminal is given: of names, files, telegrams and clients that want to act on it, nothing acts.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +12,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use shared::telegram::crc16;
 use shared::wire::client::Client;
 use shared::wire::{PublisherReport, Start};
-use tests::deadline::SOON;
+use tests::deadline::{SOON, wait_until};
 use tests::folder::Folder;
 use tests::programs::{Programs, start_capture};
 
@@ -104,6 +105,49 @@ fn nothing_from_outside_acts_on_the_terminal() {
         "{:?}",
         capture.said()
     );
+    capture.terminate();
+}
+
+#[test]
+fn no_meter_and_no_client_floods_the_log() {
+    let folder = Folder::new();
+    let meter = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", meter.local_addr().unwrap());
+    let arguments = ["--usb", &address, "--queue", "queue", "--socket", "queue.sock"];
+    let mut capture = start_capture(folder.path(), &arguments);
+    // A name for each telegram, each as long as a name may be.
+    let (mut line, _) = meter.accept().unwrap();
+    for number in 0..3000 {
+        let mut telegram =
+            format!("/ABC5{number}{}\r\n\r\n1-0:1.7.0(00.202*kW)\r\n!", "x".repeat(90)).into_bytes();
+        let crc = crc16::ARC.of(&telegram);
+        telegram.extend_from_slice(format!("{crc:04X}\r\n").as_bytes());
+        line.write_all(&telegram).unwrap();
+    }
+    let mut client = Client::connect(&folder.join("queue.sock"), SOON).unwrap();
+    wait_until("all telegrams to be taken", SOON, || {
+        client.status().unwrap().head == 3000
+    });
+    for _ in 0..300 {
+        let mut client = Client::connect(&folder.join("queue.sock"), SOON).unwrap();
+        client.open("flood", Start::Newest).unwrap();
+        drop(client);
+        let mut other = Client::connect(&folder.join("queue.sock"), SOON).unwrap();
+        wait_until("the consumer to be free", SOON, || other.forget("flood").is_ok());
+    }
+    let said = capture.said();
+    assert!(
+        said.lines().count() < 60,
+        "{} lines: {said}",
+        said.lines().count()
+    );
+    assert!(said.len() < 10_000, "{} bytes", said.len());
+    assert_eq!(
+        said.matches("first telegram").count(),
+        2,
+        "the first, and the first of another: {said}"
+    );
+    assert!(!said.contains(&"x".repeat(70)), "a quotation is cut: {said}");
     capture.terminate();
 }
 

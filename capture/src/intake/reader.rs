@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use shared::backoff::Backoff;
 use shared::config::{PortAddress, PortConfig};
+use shared::outside;
+use shared::rate::Rate;
 use shared::telegram::assembler::{Assembler, Check, Found, Rejected, Telegram};
 use shared::telegram::{identification, seven_bit};
 use tracing::{debug, info, warn};
@@ -28,6 +30,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 /// More than the kernel keeps of a serial line, and a good piece of a file.
 const BUFFER_BYTES: usize = 16 * 1024;
+
+/// Troubles of the port that are said one after the other: an adapter that is plugged in and out.
+const TROUBLES_AT_ONCE: u32 = 10;
 
 /// Why reading one open port ended.
 enum End {
@@ -57,6 +62,10 @@ pub(super) struct Reader {
     meter: Option<Vec<u8>>,
     /// What was last said to be wrong with the port, so that it is not said again.
     trouble: Option<String>,
+    is_trouble_said: bool,
+    /// How often a peer that comes and goes, or sends under many names, makes a line.
+    troubles: Rate,
+    other_meters: Rate,
     /// Since the port was opened, or its line set, nothing has been decided yet: what comes first is the
     /// tail of a telegram, and no fault.
     is_at_start: bool,
@@ -75,6 +84,9 @@ impl Reader {
             meter: None,
             tcp_silence: TCP_SILENCE,
             trouble: None,
+            is_trouble_said: false,
+            troubles: Rate::new(TROUBLES_AT_ONCE),
+            other_meters: Rate::new(1),
             is_at_start: true,
             is_proven: false,
             port,
@@ -296,13 +308,14 @@ impl Reader {
             Check::None => "without a CRC",
             Check::EncryptedFrame => "encrypted: the publisher needs its key",
         };
-        let which = if self.meter.is_none() {
-            "first telegram"
-        } else {
-            "first telegram of another meter"
-        };
-        info!("{which}, from {}, {how}", shown(&key));
-        self.meter = Some(key);
+        let is_first = self.meter.is_none();
+        let key = self.meter.insert(key);
+        let from = outside::quoted(&shown(key));
+        if is_first {
+            info!("first telegram, from {from}, {how}");
+        } else if let Some(more) = self.other_meters.say(clock::uptime()) {
+            info!("first telegram of another meter, from {from}, {how}{more}");
+        }
     }
 
     fn reject(&mut self, rejected: &Rejected) {
@@ -362,7 +375,7 @@ impl Reader {
     /// whose line is in use), has not been mended yet.
     fn works(&mut self) {
         self.is_proven = true;
-        if self.trouble.take().is_some() {
+        if self.trouble.take().is_some() && std::mem::take(&mut self.is_trouble_said) {
             info!("{} works again: {}", self.port.address, self.open_state());
         }
     }
@@ -393,7 +406,11 @@ impl Reader {
             } else {
                 format!("{address}: ")
             };
-            warn!("{which}{words} (it is tried again until it works)");
+            let said = self.troubles.say(clock::uptime());
+            self.is_trouble_said = said.is_some();
+            if let Some(more) = said {
+                warn!("{which}{words} (it is tried again until it works){more}");
+            }
             self.trouble = Some(words);
         }
     }

@@ -12,13 +12,14 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use shared::bell::Bell;
+use shared::rate::Rate;
 use shared::record::Record;
 use shared::wire::codec::{self, CodecError, HELLO_BYTES};
 use shared::wire::deadline::Deadline;
@@ -79,6 +80,8 @@ pub struct Session {
     reader: Reader,
     keeper: SyncSender<Message>,
     limits: Limits,
+    /// How often a client that comes and goes makes a line, all of them together.
+    told: Arc<Mutex<Rate>>,
     consumer: Option<String>,
     bell: Option<Arc<Bell>>,
     /// What the client has been told of them.
@@ -87,8 +90,15 @@ pub struct Session {
 
 impl Session {
     /// A session of that number, which no other has.
-    pub fn new(number: u64, reader: Reader, keeper: SyncSender<Message>, limits: Limits) -> Self {
+    pub fn new(
+        number: u64,
+        reader: Reader,
+        keeper: SyncSender<Message>,
+        limits: Limits,
+        told: Arc<Mutex<Rate>>,
+    ) -> Self {
         Self {
+            told,
             number,
             identities: reader.identities(),
             reader,
@@ -109,7 +119,11 @@ impl Session {
             Err(error) => error.to_string(),
         };
         match self.consumer {
-            Some(consumer) => tracing::info!("consumer {consumer} is disconnected: {why}"),
+            Some(consumer) => {
+                if let Some(more) = rated(&self.told) {
+                    tracing::info!("consumer {consumer} is disconnected: {why}{more}");
+                }
+            }
             None => tracing::debug!("session {} ended: {why}", self.number),
         }
     }
@@ -242,7 +256,11 @@ impl Session {
                         }
                         Reply::Opened { cursor, head } => {
                             let lag = head.saturating_sub(cursor);
-                            tracing::info!("consumer {consumer} is connected at {cursor}, {lag} behind");
+                            if let Some(more) = rated(&self.told) {
+                                tracing::info!(
+                                    "consumer {consumer} is connected at {cursor}, {lag} behind{more}"
+                                );
+                            }
                             self.consumer = Some(consumer);
                             return Ok(reply);
                         }
@@ -331,6 +349,13 @@ impl Session {
     }
 }
 
+/// What to put behind a line that a client has caused; none if it is not to be written.
+fn rated(told: &Mutex<Rate>) -> Option<String> {
+    told.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .say(clock::uptime())
+}
+
 /// What a session's buffer may keep once its client has paused, in bytes.
 const KEPT_BYTES: usize = 64 * 1024;
 
@@ -390,7 +415,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (queue, _) = Queue::open(&QueueOptions::new(folder.path().join("queue"))).unwrap();
         let (keeper, _kept) = sync_channel(1);
-        let session = Session::new(1, queue.reader(), keeper, Limits::default());
+        let session = Session::new(
+            1,
+            queue.reader(),
+            keeper,
+            Limits::default(),
+            Arc::new(Mutex::new(Rate::new(1))),
+        );
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut buffer = Vec::with_capacity(4 * KEPT_BYTES);
 
