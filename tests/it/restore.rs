@@ -241,8 +241,8 @@ fn the_backups_section_of_the_readme_is_followed_word_for_word() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
-    let [make, put_back] = blocks[..] else {
-        panic!("expected a block that copies and one that puts back: {blocks:#?}");
+    let [make, put_back, bring_the_rest] = blocks[..] else {
+        panic!("expected blocks that copy, put back, and bring the rest: {blocks:#?}");
     };
 
     let mut house = Installation::new(108);
@@ -271,15 +271,26 @@ fn the_backups_section_of_the_readme_is_followed_word_for_word() {
     let mut capture = start_capture();
     house.send(202);
     wait_for_readings(&house, 305);
-    stop(&mut capture);
-    // Nobody is left who knows.
+    // Nobody is left who knows, and ten are not published.
     stop(&mut publisher);
+    house.send(10);
+    wait_for("ten more to be accepted", SOON, || {
+        let client = Client::connect(&path.join("smartmeter-queue.sock"), SOON);
+        let head = client.and_then(|mut client| Ok(client.status()?.head));
+        match head {
+            Ok(315) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    stop(&mut capture);
     let said = follow(&path, put_back);
     assert!(said.contains("from #104 on it has the identity"), "{said}");
     let _capture = start_capture();
     let _publisher = start_publisher();
+    let said = follow(&path, bring_the_rest);
+    assert!(said.contains("10"), "{said}");
     house.send(300);
-    wait_for_readings(&house, 605);
+    wait_for_readings(&house, 615);
     assert_eq!(published(&house).queues.len(), 2);
 }
 
