@@ -302,7 +302,7 @@ fn describe(sequence: u64, reading: &Value) -> String {
     let number = |key: &str| reading[key].to_string();
     let gas = reading["Gas_readings"][0]["Value_m3"].to_string();
     format!(
-        "  #{sequence:<5} {time}  draws {:>6} kW, gives back {:>6} kW, tariff {}, gas {:>9} m³",
+        "  #{sequence:<4} {time}  draws {:>6} kW  returns {:>6} kW  tariff {}  gas {:>8} m³",
         number("Actualpower_incoming_kW"),
         number("Actualpower_outgoing_kW"),
         reading["Tarrif_id"]
