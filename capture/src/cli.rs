@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use shared::config::flags::{Flags, normalize};
 use shared::config::{self, Loaded, duration};
+use shared::container;
 use shared::exit::Exit;
 use shared::logging;
 use shared::moment::Moment;
@@ -135,7 +136,11 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let arguments = match Arguments::try_parse_from(normalize(arguments)) {
         Ok(arguments) => arguments,
-        Err(error) => return Exit::after_clap(error),
+        Err(error) => {
+            let exit = Exit::after_clap(error);
+            container::wait_before(exit, &Flags::default());
+            return exit;
+        }
     };
     let command = arguments.command.unwrap_or(Command::Run { once: false });
     let is_run = matches!(command, Command::Run { .. });
@@ -160,6 +165,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
                 for line in failure.to_string().lines() {
                     tracing::error!("{line}");
                 }
+                container::wait_before(failure.exit, &arguments.flags);
             } else {
                 let failure = format!("capture: {failure}");
                 let _ = writeln!(io::stderr(), "{}", outside::escaped_lines(&failure));

@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 use shared::config::flags::{Flags, normalize};
 use shared::config::{ConfigError, Loaded};
+use shared::container;
 use shared::exit::Exit;
 use shared::moment::Moment;
 
@@ -99,7 +101,7 @@ struct StatusArguments {
     #[arg(long)]
     json: bool,
     /// Largest lag that is well: a number of telegrams (1000), or the age of the oldest telegram that
-    /// is not published yet (10m)
+    /// is not published yet (10m), beyond send_interval
     #[arg(long, value_name = "D")]
     max_lag: Option<MaxLag>,
 }
@@ -108,12 +110,21 @@ struct StatusArguments {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let line = match CommandLine::try_parse_from(normalize(arguments)) {
         Ok(line) => line,
-        Err(error) => return Exit::after_clap(error),
+        Err(error) => {
+            let exit = Exit::after_clap(error);
+            container::wait_before(exit, &Flags::default());
+            return exit;
+        }
     };
+    let flags = line.flags.clone();
+    let is_run = matches!(line.command, None | Some(Subcommands::Run)) && !flags.check;
     match carry_out(line) {
         Ok(exit) => exit,
         Err(failure) => {
             tell(&failure.words);
+            if is_run {
+                container::wait_before(failure.exit, &flags);
+            }
             failure.exit
         }
     }
@@ -240,7 +251,8 @@ fn status(loaded: &Loaded, arguments: &StatusArguments) -> Result<Exit, Failure>
     } else {
         write!(out, "{}", status.to_text())?;
     }
-    Ok(if status.is_well(arguments.max_lag) {
+    let send_interval = Duration::from_secs(config.send_interval_seconds.into());
+    Ok(if status.is_well(arguments.max_lag, send_interval) {
         Exit::Done
     } else {
         Exit::Failed

@@ -84,15 +84,16 @@ impl PublisherStatus {
         })
     }
 
-    /// Whether a publisher runs under this consumer's name, with a lag within the bound.
-    pub fn is_well(&self, max_lag: Option<MaxLag>) -> bool {
+    /// Whether a publisher runs under this consumer's name, with a lag within the bound. An age counts from the end of
+    /// an interval: before that nothing waits for the broker.
+    pub fn is_well(&self, max_lag: Option<MaxLag>, send_interval: Duration) -> bool {
         let Some(known) = self.known.as_ref().filter(|known| known.is_connected) else {
             return false;
         };
         match max_lag {
             None => true,
             Some(MaxLag::Telegrams(bound)) => known.lag <= bound,
-            Some(MaxLag::Age(bound)) => self.oldest_age.is_none_or(|age| age <= bound),
+            Some(MaxLag::Age(bound)) => self.oldest_age.is_none_or(|age| age <= bound + send_interval),
         }
     }
 
@@ -217,28 +218,33 @@ mod tests {
         }
     }
 
+    const HOUR: Duration = Duration::from_secs(3_600);
+
     #[test]
     fn the_bound_on_the_lag_is_a_number_of_telegrams_or_a_time() {
         assert_eq!("1000".parse(), Ok(MaxLag::Telegrams(1000)));
         assert_eq!("5m".parse(), Ok(MaxLag::Age(Duration::from_secs(300))));
         assert!("soon".parse::<MaxLag>().is_err());
-        let well =
-            |status: PublisherStatus, bound: &str| status.is_well(Some(bound.parse().expect("a bound")));
+        let well = |status: PublisherStatus, bound: &str| {
+            status.is_well(Some(bound.parse().expect("a bound")), Duration::ZERO)
+        };
         assert!(well(status(1000, 900, true), "1000"));
         assert!(!well(status(1001, 1, true), "1000"));
         assert!(well(status(1001, 300, true), "5m"));
         assert!(!well(status(1, 301, true), "5m"));
+        let hourly = |age| status(1, age, true).is_well(Some(MaxLag::Age(Duration::from_secs(300))), HOUR);
+        assert!(hourly(3_900) && !hourly(3_901));
     }
 
     #[test]
     fn no_publisher_or_no_such_consumer_is_not_well() {
-        assert!(status(1_000_000, 1, true).is_well(None));
-        assert!(!status(0, 0, false).is_well(None));
+        assert!(status(1_000_000, 1, true).is_well(None, Duration::ZERO));
+        assert!(!status(0, 0, false).is_well(None, Duration::ZERO));
         let unknown = PublisherStatus {
             known: None,
             ..status(0, 0, true)
         };
-        assert!(!unknown.is_well(None));
+        assert!(!unknown.is_well(None, Duration::ZERO));
         assert!(unknown.to_text().contains("no consumer of this name"));
     }
 

@@ -79,6 +79,19 @@ fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Where [`load`] looks for the file: the one named, or all places.
+pub fn places(flags: &Flags) -> Vec<PathBuf> {
+    let variable = key::environment_variable("config");
+    let from_environment = std::env::var_os(variable).map(PathBuf::from);
+    named(flags, from_environment).map_or_else(|| file::PLACES.map(PathBuf::from).to_vec(), |file| vec![file])
+}
+
+fn named(flags: &Flags, from_environment: Option<PathBuf>) -> Option<PathBuf> {
+    let is_named = |path: &PathBuf| !path.as_os_str().is_empty();
+    let flag = flags.config.clone().filter(is_named);
+    flag.or(from_environment.filter(is_named))
+}
+
 /// [`load`] with what it would ask the system for.
 fn load_from(
     flags: &Flags,
@@ -88,12 +101,7 @@ fn load_from(
 ) -> Result<Loaded, ConfigError> {
     let variable = key::environment_variable("config");
     let from_environment = environment.get(&variable).cloned().flatten().map(PathBuf::from);
-    let is_named = |path: &PathBuf| !path.as_os_str().is_empty();
-    let named = flags
-        .config
-        .clone()
-        .filter(is_named)
-        .or(from_environment.filter(is_named));
+    let named = named(flags, from_environment);
 
     let file = file::find(named.as_deref(), places)?;
     let document = file.as_deref().map(file::read).transpose()?;

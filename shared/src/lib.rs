@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod bell;
 pub mod check;
 pub mod config;
+pub mod container;
 pub mod dsmr;
 pub mod exit;
 pub mod logging;

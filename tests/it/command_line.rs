@@ -14,6 +14,7 @@ use tests::deadline::{SOON, wait_for, wait_until};
 use tests::folder::Folder;
 use tests::ledger::Ledger;
 use tests::meter::{Meter, PtyMeter};
+use tests::process::Process;
 use tests::programs::{Programs, run_capture, run_publisher, start_capture, start_publisher};
 use tests::subscriber::{Received, Subscriber};
 
@@ -819,4 +820,60 @@ fn a_replay_publishes_the_same_bytes_again_and_moves_no_cursor() {
         ["online"],
         "a replay neither says nor unsays that it is there"
     );
+}
+
+/// As the compositions ask for it: an engine would start it again for ever.
+#[test]
+fn where_it_is_asked_for_a_wrong_configuration_is_waited_out() {
+    let folder = Folder::new();
+    for name in ["capture", "publisher"] {
+        let file = folder.write("smartmeter.yml", "usbb: /dev/ttyUSB0\n");
+        let start = || {
+            let mut command = match name {
+                "capture" => Programs::built().capture(),
+                _ => Programs::built().publisher(),
+            };
+            let asked = command
+                .env("SMARTMETER_WAIT_FOR_CONFIG", "yes")
+                .current_dir(folder.path());
+            Process::start(name, asked.args(["--config", "smartmeter.yml"]))
+        };
+        let words = "waiting until smartmeter.yml changes";
+        let mut changed = start();
+        let mut stopped = start();
+        for process in [&mut changed, &mut stopped] {
+            process.wait_to_say("usbb", SOON);
+            process.wait_to_say(words, SOON);
+            assert!(process.is_running(), "{}", process.said());
+        }
+        assert_eq!(stopped.terminate().0.code(), Some(78));
+        assert!(changed.is_running(), "{}", changed.said());
+        std::fs::write(&file, "usb: /dev/none\n").unwrap();
+        assert_eq!(changed.wait(SOON).code(), Some(78));
+
+        // Otherwise, and for every other command, it ends at once.
+        folder.write("smartmeter.yml", "usbb: /dev/ttyUSB0\n");
+        let run = if name == "capture" {
+            run_capture
+        } else {
+            run_publisher
+        };
+        assert_eq!(run(folder.path(), &["--config", "smartmeter.yml"]).code, Some(78));
+    }
+}
+
+#[test]
+fn a_configuration_that_is_a_folder_is_said_to_be_one() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.join("smartmeter-config.yml")).unwrap();
+    for arguments in [&["status"][..], &["--config", "smartmeter-config.yml"]] {
+        for ran in [
+            run_capture(folder.path(), arguments),
+            run_publisher(folder.path(), arguments),
+        ] {
+            assert_eq!(ran.code, Some(78), "{}", ran.errors);
+            let words = "smartmeter-config.yml is a folder; ";
+            assert!(ran.errors.contains(words), "{}", ran.errors);
+        }
+    }
 }

@@ -16,7 +16,11 @@ use std::path::{Path, PathBuf};
 /// programs that is.
 const NOT_LITERAL: [(&str, &str, &[&str]); 12] = [
     // The README's commands for a backup.
-    ("tests/it/restore.rs", "\"sh\"", &["sh", "cp", "mkdir", "mv", "rm", "tar"]),
+    (
+        "tests/it/restore.rs",
+        "\"sh\"",
+        &["sh", "cp", "mkdir", "mv", "rm", "tar"],
+    ),
     ("tests/demo/stage.rs", "std::env::current_exe()", &[]),
     ("tests/it/demo.rs", "env!(\"CARGO_BIN_EXE_demo\")", &[]),
     (

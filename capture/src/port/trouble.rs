@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+use shared::container;
 use thiserror::Error;
 
 use super::Line;
@@ -72,7 +73,7 @@ pub enum Trouble {
         source: io::Error,
     },
     /// A host's name is unknown.
-    #[error("the host {host} is not known ({source}): is the name right, and is there a network?")]
+    #[error("the host {host} is not known ({source}): {}", lookup_advice())]
     UnknownHost {
         /// The name.
         host: String,
@@ -80,7 +81,7 @@ pub enum Trouble {
         source: io::Error,
     },
     /// No connection.
-    #[error("cannot connect to {address}: {}", connection_advice(source))]
+    #[error("cannot connect to {address}: {}", connection_advice(address, source))]
     Connection {
         /// Host and port.
         address: String,
@@ -136,7 +137,46 @@ impl Trouble {
     }
 }
 
-fn connection_advice(source: &io::Error) -> String {
+/// Where the Debian package keeps the lines that let the service use the network.
+const PACKAGED_NETWORK: &str = "/usr/share/smartmeter-reader/network.conf";
+
+/// Whether this process may make no network socket at all, as the service's unit has it.
+fn is_network_forbidden() -> bool {
+    std::net::UdpSocket::bind("127.0.0.1:0")
+        .is_err_and(|error| error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()))
+}
+
+/// How to let a sandboxed service use the network.
+fn network_words(is_packaged: bool) -> String {
+    let how = if is_packaged {
+        format!(
+            "run `sudo install -D -m 644 {PACKAGED_NETWORK} \
+             /etc/systemd/system/smartmeter-capture.service.d/network.conf && sudo systemctl daemon-reload && sudo \
+             systemctl restart smartmeter-capture`"
+        )
+    } else {
+        "give its unit RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 and PrivateNetwork=no".to_owned()
+    };
+    format!("the sandbox of this service allows no network, which a meter at tcp:// needs: {how}")
+}
+
+fn lookup_advice() -> String {
+    if is_network_forbidden() {
+        network_words(Path::new(PACKAGED_NETWORK).exists())
+    } else {
+        "is the name right, and is there a network?".to_owned()
+    }
+}
+
+fn connection_advice(address: &str, source: &io::Error) -> String {
+    if source.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) && is_network_forbidden() {
+        return format!(
+            "{} ({source})",
+            network_words(Path::new(PACKAGED_NETWORK).exists())
+        );
+    }
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let container = container::localhost_advice(host, "usb", container::is_inside());
     let advice = match source.kind() {
         io::ErrorKind::ConnectionRefused => {
             "nothing listens there; is the port number right, and ser2net running?"
@@ -145,9 +185,9 @@ fn connection_advice(source: &io::Error) -> String {
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
             "is the adapter in this network?"
         }
-        _ => return source.to_string(),
+        _ => return format!("{source}{container}"),
     };
-    format!("{advice} ({source})")
+    format!("{advice}{container} ({source})")
 }
 
 /// Which group to join.
@@ -357,5 +397,20 @@ mod tests {
                 .contains("cannot connect to p1.local:2001: nothing listens")
         );
         assert!(words(io::ErrorKind::TimedOut).contains("switched on"));
+    }
+
+    #[test]
+    fn a_service_without_a_network_is_told_the_command_that_gives_it_one() {
+        let words = network_words(true);
+        assert!(
+            words.contains("sudo install -D -m 644 /usr/share/smartmeter-reader/network.conf"),
+            "{words}"
+        );
+        assert!(
+            words.contains("sudo systemctl restart smartmeter-capture"),
+            "{words}"
+        );
+        assert!(network_words(false).contains("RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"));
+        assert!(!is_network_forbidden(), "tests may use the network");
     }
 }

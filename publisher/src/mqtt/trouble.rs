@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use shared::config::BrokerAddress;
+use shared::container;
 
 use super::connection::address;
 
@@ -87,7 +88,7 @@ impl Trouble {
             return Self::new(broker, Cause::Tls, tls_words(error));
         }
         match find_io(error) {
-            Some(error) => Self::from_io(broker, error),
+            Some(error) => Self::from_io(broker, error).of_localhost(broker),
             None => Self::other(broker, error.to_string()),
         }
     }
@@ -119,7 +120,9 @@ impl Trouble {
                 Cause::Unreachable,
                 "the connection was refused: check that the broker runs and listens on this port (mqtt.address)",
             ),
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Self::new(
+            io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::AddrNotAvailable => Self::new(
                 broker,
                 Cause::Unreachable,
                 format!("there is no way to the broker: {words}"),
@@ -131,6 +134,15 @@ impl Trouble {
             | io::ErrorKind::ConnectionAborted => Self::closed(broker),
             _ => Self::other(broker, words),
         }
+    }
+
+    /// The same, where the broker's host is not the machine that its user thinks of.
+    fn of_localhost(mut self, broker: &BrokerAddress) -> Self {
+        if self.cause == Cause::Unreachable {
+            let advice = container::localhost_advice(&broker.host, "mqtt.address", container::is_inside());
+            self.words.push_str(&advice);
+        }
+        self
     }
 
     /// The connection ended without a word.

@@ -59,6 +59,15 @@ pub enum FileError {
         /// What the system says.
         source: io::Error,
     },
+    /// It is a folder.
+    #[error(
+        "configuration file {path} is a folder; {}",
+        folder_advice(crate::container::is_inside())
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// It is not YAML.
     #[error("configuration file {path} is not valid YAML: {fault}")]
     Syntax {
@@ -76,11 +85,21 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
+fn folder_advice(is_inside: bool) -> &'static str {
+    if is_inside {
+        "the container engine makes one when the file that it is to mount does not exist on the host: remove the folder \
+         there, put the file in its place, and make the container anew (docker compose up -d --force-recreate)"
+    } else {
+        "expected a file"
+    }
+}
+
 /// The file to read: the one named, which must exist, else the first of `places` that does.
 pub(super) fn find(named: Option<&Path>, places: &[PathBuf]) -> Result<Option<PathBuf>, FileError> {
     let candidates = named.map_or_else(|| places.to_vec(), |path| vec![path.to_owned()]);
     for path in candidates {
         match path.metadata() {
+            Ok(metadata) if metadata.is_dir() => return Err(FileError::Folder { path }),
             Ok(_) => return Ok(Some(path)),
             // A link to nothing is a file that is meant.
             Err(_) if path.is_symlink() => return Ok(Some(path)),
@@ -318,5 +337,16 @@ impl<'de> Visitor<'de> for TextSeed<'_> {
             None => Ok(Node::Map(map)),
             Some(_) => Err(de::Error::custom("invalid shape")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_explained_by_the_engine_only_in_a_container() {
+        assert!(folder_advice(true).contains("container engine"));
+        assert!(!folder_advice(false).contains("container"));
     }
 }

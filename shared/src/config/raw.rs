@@ -12,6 +12,7 @@ use super::flags::Flags;
 use super::key::{self, ALL, ENVIRONMENT_PREFIX, Key, SECTIONS};
 use super::mistake::{Mistake, Origin, shown_key};
 use super::suggestion::suggestion;
+use crate::container;
 
 /// Environment variables by name; a value that is not UTF-8 is none.
 pub(super) type Environment = BTreeMap<String, Option<String>>;
@@ -161,7 +162,10 @@ impl Raw {
 
     /// A misspelt variable would be without effect and without a word.
     fn warn_of_unknown_variables(&mut self, environment: &Environment) {
-        let known: Vec<String> = Flags::names().map(key::environment_variable).collect();
+        let known: Vec<String> = Flags::names()
+            .map(key::environment_variable)
+            .chain([container::WAIT_VARIABLE.to_owned()])
+            .collect();
         for name in environment
             .keys()
             .filter(|name| name.starts_with(ENVIRONMENT_PREFIX))
@@ -199,7 +203,9 @@ fn unknown_key(path: &str) -> String {
     let names = ALL.iter().map(|key| key.path).chain(SECTIONS.iter().copied());
     match suggestion(path, names) {
         Some(meant) => format!("is no key; did you mean `{meant}`?"),
-        None => "is no key; config/smartmeter-reader.yml and the README list all there are".to_owned(),
+        None => {
+            "is no key; config/smartmeter-reader.example.yml and the README list all there are".to_owned()
+        }
     }
 }
 
