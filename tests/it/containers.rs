@@ -5,6 +5,7 @@
 //! * [`hardening`]: what a container may not do, whatever meter it reads.
 //! * [`delivery`]: nothing is lost while containers and the broker are stopped, killed and made anew.
 //! * [`upgrading`]: a new image goes on with an old volume, an old one leaves a newer volume alone.
+//! * [`mistakes`]: what a user gets wrong is said, once, in the log.
 //! * [`secrets`]: the broker's password comes as a secret and shows nowhere.
 //! * [`files`]: what the files themselves must agree on; needs no engine.
 
@@ -47,40 +48,25 @@ fn stop(id: &str) -> (Duration, i64) {
     )
 }
 
-/// Lays out a folder like the project's, in which the composition's file is as a user leaves it who takes
-/// the `#` away from the lines of `on` and removes those of `off`, and gives that file. Lines are named
-/// without what they are indented by.
-fn edited(folder: &Folder, on: &[&str], off: &[&str]) -> PathBuf {
-    let (compose, config) = (folder.join("compose"), folder.join("config"));
-    for place in [&compose, &config] {
-        fs::create_dir(place).unwrap();
+/// Lays out a folder with what the composition needs of the project, as a user has it, and gives the composition's
+/// file. A configuration is put beside the example where there is one.
+fn laid_out(folder: &Folder, configuration: Option<&str>) -> PathBuf {
+    for place in ["compose", "config"] {
+        fs::create_dir(folder.join(place)).unwrap();
     }
-    for name in ["compose/mosquitto.conf", "config/smartmeter-reader.yml"] {
+    for name in [
+        "compose/docker-compose.yml",
+        "compose/docker-compose.override.example.yml",
+        "compose/demo.yml",
+        "compose/mosquitto.conf",
+        "config/smartmeter-reader.example.yml",
+    ] {
         fs::copy(root().join(name), folder.join(name)).unwrap();
     }
-    let file = fs::read_to_string(root().join("compose/docker-compose.yml")).unwrap();
-    let (mut on_left, mut off_left) = (on.to_vec(), off.to_vec());
-    let take = |list: &mut Vec<&str>, line: &str| {
-        let place = list.iter().position(|wanted| *wanted == line);
-        place.map(|place| list.remove(place)).is_some()
-    };
-    let mut text = String::new();
-    for line in file.lines() {
-        let content = line.trim_start();
-        let indentation = &line[..line.len() - content.len()];
-        match content.strip_prefix("# ") {
-            _ if take(&mut off_left, content) => continue,
-            Some(behind) if take(&mut on_left, behind.trim_start()) => {
-                text += &format!("{indentation}{behind}\n");
-            }
-            _ => text += &format!("{line}\n"),
-        }
+    if let Some(text) = configuration {
+        folder.write("config/smartmeter-reader.yml", text);
     }
-    assert!(
-        on_left.is_empty() && off_left.is_empty(),
-        "not in the file: {on_left:?}, {off_left:?}"
-    );
-    folder.write("compose/docker-compose.yml", text)
+    folder.join("compose/docker-compose.yml")
 }
 
 /// A composition under a name of its own, taken down with its volumes at the end.
@@ -211,7 +197,7 @@ mod images {
 
     #[test]
     #[ignore = "needs a container engine: tests/containers"]
-    fn an_image_is_small_not_root_and_keeps_the_go_images_volume() {
+    fn an_image_is_small_not_root_and_makes_no_volume_of_its_configuration() {
         for program in IMAGES {
             let image = image(program);
             let size = image["Size"].as_u64().unwrap();
@@ -223,7 +209,7 @@ mod images {
                 "{program} runs as {user:?}"
             );
             assert!(
-                config["Volumes"].get("/config").is_some(),
+                config["Volumes"].get("/config").is_none(),
                 "{program}: {}",
                 config["Volumes"]
             );
@@ -449,11 +435,9 @@ mod hardening {
         );
         assert!(!Path::new(&format!("/proc/{publisher}/root/queue")).exists());
         assert_eq!(mounts.get("/"), Some(&false), "{mounts:?}");
-        assert_eq!(
-            mounts.get("/config/smartmeter-reader.yml"),
-            Some(&false),
-            "{mounts:?}"
-        );
+        for place in ["/config", "/etc/smartmeter-reader/smartmeter-reader.yml"] {
+            assert_eq!(mounts.get(place), Some(&false), "{mounts:?}");
+        }
 
         // The socket is there, for the two of them alone.
         let socket = format!("/proc/{publisher}/root/run/smartmeter-reader/queue.sock");
@@ -504,28 +488,36 @@ mod hardening {
 
     #[test]
     #[ignore = "needs a container engine: tests/containers"]
-    fn a_meter_on_the_network_is_read_with_the_lines_that_the_composition_has_for_it() {
+    fn a_meter_on_the_network_is_read_with_the_settings_of_the_example() {
+        let name = format!("smartmeter-test-adapter-{}", std::process::id());
+        let run = [
+            "run",
+            "-d",
+            "--rm",
+            "--name",
+            &name,
+            "smartmeter-demo-meter",
+            "--listen",
+            "0.0.0.0:2001",
+        ];
+        docker(&run).done();
+        let _adapter = Removed(name.clone());
+        let address = inspect(&name)["NetworkSettings"]["IPAddress"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let folder = Folder::new();
-        let on = [
-            "networks: [meter]",
-            "environment:",
-            "SMARTMETER_USB: \"tcp://192.0.2.10:2001\"",
-            "networks:",
-            "meter:",
-        ];
-        let off = [
-            "network_mode: none",
-            "devices:",
-            "- \"${P1_DEVICE:-/dev/ttyUSB0}:/dev/ttyUSB0\"",
-            "group_add:",
-            "- \"${P1_GROUP:-20}\"",
-        ];
-        let file = edited(&folder, &on, &off);
-        let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, text.replace("192.0.2.10:2001", "adapter:2001")).unwrap();
-        let adapter = "services: {adapter: {image: smartmeter-demo-meter, networks: [meter], \
-                       command: ['--listen', '0.0.0.0:2001']}}\n";
-        let composition = Composition::up(&[file.to_str().unwrap()], adapter);
+        let file = laid_out(&folder, None);
+        let example = fs::read_to_string(root().join("compose/.env.example")).unwrap();
+        let settings: String = example
+            .lines()
+            .skip_while(|line| !line.starts_with("#P1_ADDRESS"))
+            .take(3)
+            .map(|line| format!("{}\n", &line[1..]))
+            .collect();
+        assert!(settings.contains("P1_DEVICE=/dev/null"), "{settings}");
+        folder.write("compose/.env", settings.replace("192.0.2.10", &address));
+        let composition = Composition::up(&[file.to_str().unwrap()], "");
         let subscriber = Subscriber::start(composition.port, "energy/smartmeter/state");
         subscriber.wait_for("the meter's values at the broker", A_WHILE, |messages| {
             if messages.is_empty() {
@@ -535,12 +527,19 @@ mod hardening {
             }
         });
         assert_confined(&composition, "capture");
-        let capture = composition.inspect("capture");
-        let networks = capture["NetworkSettings"]["Networks"].as_object().unwrap();
-        let own = format!("{}_meter", composition.name);
-        assert!(networks.keys().eq([&own]), "capture is in {networks:?}");
-        let devices = &capture["HostConfig"]["Devices"];
-        assert!(devices.as_array().is_none_or(Vec::is_empty), "{devices}");
+        assert_eq!(
+            composition.inspect("capture")["HostConfig"]["NetworkMode"],
+            "bridge"
+        );
+    }
+
+    /// A container that is removed when this is dropped.
+    struct Removed(String);
+
+    impl Drop for Removed {
+        fn drop(&mut self) {
+            docker(&["rm", "-f", "-v", &self.0]);
+        }
     }
 
     #[test]
@@ -854,25 +853,11 @@ services:
       SMARTMETER_DEBUG: 'true'
   mosquitto:
     volumes:
-      - FOLDER/mosquitto.conf:/mosquitto/config/mosquitto.conf:ro
       - FOLDER/passwords:/mosquitto/config/passwords:ro
 ";
 
-    /// The lines that the composition has for credentials.
-    const LINES: [&str; 5] = [
-        "SMARTMETER_MQTT_CRED_FILE: /run/secrets/mqtt_credentials",
-        "secrets: [mqtt_credentials]",
-        "secrets:",
-        "mqtt_credentials:",
-        "file: ./mqtt-credentials.properties",
-    ];
-
     fn prepare(folder: &Folder) {
         use std::os::unix::fs::PermissionsExt;
-        folder.write(
-            "mosquitto.conf",
-            "listener 1883\nallow_anonymous false\npassword_file /mosquitto/config/passwords\n",
-        );
         let passwords = folder.write("passwords", "");
         let mut command = Command::new("mosquitto_passwd");
         run(
@@ -885,25 +870,30 @@ services:
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// The composition's file with credentials beside it, as it says: for the container's user alone.
-    fn with_credentials(folder: &Folder) -> PathBuf {
+    /// The composition with the example of what is laid over it, and what that names beside it: credentials for the
+    /// container's user only.
+    fn with_credentials(folder: &Folder) -> [PathBuf; 2] {
         use std::os::unix::fs::PermissionsExt;
-        let file = edited(folder, &LINES, &[]);
+        let file = laid_out(folder, None);
+        folder.write(
+            "compose/mosquitto.local.conf",
+            "listener 1883\nallow_anonymous false\npassword_file /mosquitto/config/passwords\n",
+        );
         let credentials = folder.write(
             "compose/mqtt-credentials.properties",
             format!("user=meter\npassword={PASSWORD}\n"),
         );
         std::os::unix::fs::chown(&credentials, Some(65532), None).unwrap();
         fs::set_permissions(&credentials, fs::Permissions::from_mode(0o400)).unwrap();
-        file
+        [file, folder.join("compose/docker-compose.override.example.yml")]
     }
 
     #[test]
     #[ignore = "needs a container engine: tests/containers"]
     fn the_password_is_used_and_shows_nowhere() {
         let project = Folder::new();
-        let file = with_credentials(&project);
-        let files = [file.to_str().unwrap(), "demo.yml"];
+        let [file, over] = with_credentials(&project);
+        let files = [file.to_str().unwrap(), over.to_str().unwrap(), "demo.yml"];
         let composition = Composition::up_with(&files, WITH_PASSWORD, prepare);
         let subscriber = Subscriber::start_at(
             "127.0.0.1",
@@ -961,8 +951,168 @@ services:
     }
 }
 
+mod mistakes {
+    use super::*;
+
+    const METER: &str = "usb: tcp://127.0.0.1:2001\nsend_interval: 1\n";
+
+    fn up(folder: &Folder, configuration: &str) -> Composition {
+        let file = laid_out(folder, Some(configuration));
+        Composition::up(&[file.to_str().unwrap(), "demo.yml"], "")
+    }
+
+    fn wait_to_say(composition: &Composition, service: &str, words: &str) {
+        wait_for(&format!("{service} to say {words:?}"), A_WHILE, || {
+            let said = composition.said(service);
+            if said.contains(words) { Ok(()) } else { Err(said) }
+        });
+    }
+
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn a_wrong_configuration_is_said_once_and_mended_by_mending_the_file() {
+        let folder = Folder::new();
+        let composition = up(&folder, "usbb: /dev/ttyUSB0\n");
+        for service in ["capture", "publisher"] {
+            wait_to_say(&composition, service, "usbb");
+            wait_to_say(
+                &composition,
+                service,
+                "waiting until /config/smartmeter-reader.yml",
+            );
+            let state = composition.inspect(service);
+            assert_eq!(state["State"]["Running"], true, "{service}: {}", state["State"]);
+            assert_eq!(state["RestartCount"], 0, "{service}");
+            assert_eq!(composition.said(service).matches("usbb").count(), 1, "{service}");
+        }
+        folder.write("config/smartmeter-reader.yml", METER);
+        wait_for("telegrams", A_WHILE, || match composition.head() {
+            0 => Err(composition.said("capture")),
+            _ => Ok(()),
+        });
+        assert_eq!(composition.inspect("capture")["RestartCount"], 1);
+        let (took, _) = stop(&composition.container("publisher"));
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn a_configuration_that_is_a_folder_is_said_to_be_one() {
+        let folder = Folder::new();
+        let file = laid_out(&folder, None);
+        fs::create_dir(folder.join("config/smartmeter-reader.yml")).unwrap();
+        let composition = Composition::up(&[file.to_str().unwrap()], "");
+        for service in ["capture", "publisher"] {
+            wait_to_say(
+                &composition,
+                service,
+                "/config/smartmeter-reader.yml is a folder; the container engine makes one",
+            );
+        }
+    }
+
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn localhost_is_said_to_be_the_container_and_what_waits_is_unhealthy() {
+        let folder = Folder::new();
+        let composition = up(&folder, &format!("{METER}mqtt:\n  address: localhost:1883\n"));
+        let words =
+            "in a container localhost is the container itself: write the name of the service in mqtt.address";
+        wait_to_say(&composition, "publisher", words);
+        let check = composition.exec("publisher", &["/usr/local/bin/publisher", "--check"]);
+        assert_eq!(check.code, Some(1), "{}", check.text());
+        assert!(
+            (check.text() + &check.errors).contains(words),
+            "{}{}",
+            check.text(),
+            check.errors
+        );
+
+        let status = |bound: &str| {
+            let command = ["/usr/local/bin/publisher", "status", "--max-lag", bound];
+            composition.exec("publisher", &command).code
+        };
+        wait_for(
+            "telegrams that wait for longer than 2 s",
+            A_WHILE,
+            || match status("2s") {
+                Some(1) => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        );
+        assert_eq!(status("1h"), Some(0), "they do not wait for an hour");
+        let check = composition.inspect("publisher")["Config"]["Healthcheck"]["Test"].clone();
+        assert_eq!(check[4], "10m", "{check}");
+    }
+}
+
 mod files {
     use super::*;
+
+    /// What the README and the compositions tell people to write is theirs: an update by git must not touch it.
+    #[test]
+    fn what_people_edit_is_not_tracked_and_has_an_example() {
+        let is_ignored = |name: &str| {
+            let mut git = Command::new("git");
+            git.args([
+                "-c",
+                "safe.directory=*",
+                "check-ignore",
+                "--quiet",
+                "--no-index",
+                name,
+            ]);
+            run(git.current_dir(root()), b"", A_WHILE).code == Some(0)
+        };
+        for (name, example) in [
+            (
+                "config/smartmeter-reader.yml",
+                "config/smartmeter-reader.example.yml",
+            ),
+            ("compose/.env", "compose/.env.example"),
+            (
+                "compose/docker-compose.override.yml",
+                "compose/docker-compose.override.example.yml",
+            ),
+            ("compose/mosquitto.local.conf", "compose/mosquitto.conf"),
+            (
+                "compose/mqtt-credentials.properties",
+                "compose/docker-compose.override.example.yml",
+            ),
+        ] {
+            assert!(is_ignored(name), "{name} is tracked");
+            assert!(root().join(example).exists() && !is_ignored(example), "{example}");
+        }
+    }
+
+    /// Every variable of the compositions is in the example, and none that they do not have.
+    #[test]
+    fn the_example_of_settings_is_complete() {
+        let example = read("compose/.env.example");
+        let mut told: Vec<&str> = example
+            .lines()
+            .filter_map(|line| line.strip_prefix('#')?.split_once('='))
+            .map(|(name, _)| name)
+            .filter(|name| {
+                name.chars()
+                    .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+            })
+            .collect();
+        let compositions = ["compose/docker-compose.yml", "compose/capture-only.yml"]
+            .map(read)
+            .concat();
+        let mut used: Vec<&str> = compositions
+            .split("${")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(":-"))
+            .map(|(name, _)| name)
+            .collect();
+        for list in [&mut told, &mut used] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        assert_eq!(told, used);
+    }
 
     fn read(name: &str) -> String {
         fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))

@@ -1,6 +1,6 @@
 //! Holds three lists of keys together: the code's, the reference file's and the README's table.
 //!
-//! In `config/smartmeter-reader.yml` a line `#name: value`, without a blank after the `#`, is a setting
+//! In `config/smartmeter-reader.example.yml` a line `#name: value`, without a blank after the `#`, is a setting
 //! that is off; prose has a blank there. Above each setting a line of prose says `Default: …`.
 
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 use super::key::{self, ALL, Key, SECTIONS};
 use super::*;
 
-const FILE: &str = include_str!("../../../config/smartmeter-reader.yml");
+const FILE: &str = include_str!("../../../config/smartmeter-reader.example.yml");
 
 /// A setting of the reference file.
 struct Setting {
