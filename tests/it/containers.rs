@@ -978,7 +978,7 @@ mod mistakes {
             wait_to_say(
                 &composition,
                 service,
-                "waiting until /config/smartmeter-reader.yml",
+                "waiting until ./smartmeter-config.yml or /config/smartmeter-reader.yml",
             );
             let state = composition.inspect(service);
             assert_eq!(state["State"]["Running"], true, "{service}: {}", state["State"]);
