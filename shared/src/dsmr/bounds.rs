@@ -40,11 +40,12 @@ pub(super) const PHASE_POWER: Bounds = signed(75, " kW");
 pub(super) const POWER: Bounds = signed(225, " kW");
 pub(super) const POWER_THRESHOLD: Bounds = unsigned(225, " kW");
 pub(super) const CURRENT_THRESHOLD: Bounds = unsigned(250, " A");
-pub(super) const ENERGY: Bounds = unsigned(100_000_000, " kWh");
+/// A counter that was mounted the wrong way round, or that nets both ways, may be below zero.
+pub(super) const ENERGY: Bounds = signed(100_000_000, " kWh");
 /// The same energy.
-pub(super) const HEAT: Bounds = unsigned(360_000, " GJ");
+pub(super) const HEAT: Bounds = signed(360_000, " GJ");
 /// More than the largest diaphragm meter (G100, 160 m³ an hour) counts in seven years at full flow.
-pub(super) const VOLUME: Bounds = unsigned(10_000_000, " m³");
+pub(super) const VOLUME: Bounds = signed(10_000_000, " m³");
 /// The standard's five digits.
 pub(super) const COUNT: Bounds = unsigned(99_999, "");
 /// The standard's ten digits hold more, and no meter counts a failure of over a century.

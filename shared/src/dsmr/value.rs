@@ -265,7 +265,7 @@ mod tests {
             ("0.301*kV", VoltageL1),
             ("-230.1*V", VoltageL1),
             ("65535*A", CurrentL1),
-            ("-000001.000*kWh", ImportTotal),
+            ("-100000001.000*kWh", ImportTotal),
             ("100000000.001*kWh", ImportTotal),
             ("79228162514264337593543950335*MWh", ImportTotal),
             ("-1", SagsL1),
