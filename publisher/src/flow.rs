@@ -145,6 +145,8 @@ struct Queue {
     taken: u64,
     /// Whether the aggregation has seen what is before the first record that it takes.
     is_primed: bool,
+    /// The queue's head, until its state can be published.
+    newest: Option<Record>,
     /// Last sequence asked for and got.
     fetched: u64,
     /// Last sequence that may be committed.
@@ -366,20 +368,10 @@ impl Flow {
                 self.silence(silence_ms, orders);
             }
             SourceEvent::Head(record) => {
-                let state = self
-                    .queue
-                    .as_mut()
-                    .and_then(|queue| queue.aggregator.state_of(&record));
-                if let Some(state) = state {
-                    let payload = Bytes::from(state.payload);
-                    self.deliver(
-                        Event::State {
-                            payload,
-                            sequence: state.sequence,
-                        },
-                        orders,
-                    );
+                if let Some(queue) = &mut self.queue {
+                    queue.newest = Some(*record);
                 }
+                self.show_newest(orders);
             }
             SourceEvent::Away { words, is_taken } => {
                 self.session = None;
@@ -451,11 +443,12 @@ impl Flow {
                     None => {}
                 }
                 let aggregator = self.aggregator(&identity);
-                let fetched = cursor.saturating_sub(aggregator.look_back() + 1);
+                let fetched = cursor.saturating_sub(aggregator.look_back());
                 self.queue = Some(Queue {
                     identity,
                     aggregator,
-                    is_primed: fetched + 1 >= cursor,
+                    is_primed: fetched >= cursor,
+                    newest: None,
                     taken: cursor,
                     fetched,
                     committed: cursor,
@@ -658,23 +651,33 @@ impl Flow {
             let (Some(queue), Some(record)) = (&mut self.queue, self.ahead.first()) else {
                 return;
             };
-            let was_primed = queue.is_primed;
-            let is_behind = queue.head > queue.taken;
+            let sequence = record.sequence;
             let taken = queue.take(record, &mut self.report, &mut self.told, &mut outputs);
-            if queue.is_primed && !was_primed && is_behind {
-                self.ask_for_the_head(orders);
-            }
+            self.show_newest(orders);
             match taken {
                 Taken::Read => self.waits_for_key = None,
                 Taken::Skipped { .. } => {}
                 Taken::Waiting { why } => {
-                    let sequence = record.sequence;
                     self.wait_for_key(sequence, why.to_string());
                     return;
                 }
             }
             self.ahead.pass();
             self.deliver_all(std::mem::take(&mut outputs), orders);
+        }
+    }
+
+    /// The state as the queue's head says it, once it is known which totals are above zero: one that fell to zero is
+    /// held back.
+    fn show_newest(&mut self, orders: &mut Vec<Order>) {
+        let Some(queue) = self.queue.as_mut().filter(|queue| queue.is_primed) else {
+            return;
+        };
+        let newest = queue.newest.take();
+        if let Some(state) = newest.and_then(|record| queue.aggregator.state_of(&record)) {
+            let payload = Bytes::from(state.payload);
+            let sequence = state.sequence;
+            self.deliver(Event::State { payload, sequence }, orders);
         }
     }
 
@@ -812,11 +815,7 @@ impl Flow {
         (due > self.now.elapsed).then_some(due)
     }
 
-    /// Once it is known which totals are above zero: one that fell to zero is held back.
     fn ask_for_the_head(&self, orders: &mut Vec<Order>) {
-        if !self.queue.as_ref().is_some_and(|queue| queue.is_primed) {
-            return;
-        }
         if let (Some(session), true) = (self.session, self.settings.topics.state.is_some()) {
             orders.push(Order::Source(SourceCommand::Head { session }));
         }

@@ -239,8 +239,7 @@ impl Entry {
         }
         match returns_to {
             Some((former, _)) => Step::Grown(value.checked_sub(former)),
-            // A register that counts below zero can go either way.
-            None if value < before && !before.is_sign_negative() => Step::First,
+            None if value < before => Step::First,
             None => Step::Grown(value.checked_sub(before)),
         }
     }

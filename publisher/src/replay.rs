@@ -280,7 +280,7 @@ impl Range {
 
 /// Shows the aggregation the records before `first` that deltas can count from.
 fn prime(reader: &mut Reader, aggregator: &mut Aggregator, first: u64) -> Result<(), ReplayError> {
-    let mut next = first.saturating_sub(aggregator.look_back() + 1);
+    let mut next = first.saturating_sub(aggregator.look_back());
     while next < first {
         let Batch::Records { records, .. } = reader.read(next)? else {
             break;

@@ -574,7 +574,7 @@ fn take_all(aggregator: &mut Aggregator, records: &[Record]) -> Vec<Output> {
 fn prime(aggregator: &mut Aggregator, before: &[Record]) {
     let last = before.last().map_or(0, |record| record.sequence);
     let from = last.saturating_sub(aggregator.look_back());
-    for record in before.iter().filter(|record| record.sequence >= from) {
+    for record in before.iter().filter(|record| record.sequence > from) {
         aggregator.prime(record);
     }
 }
