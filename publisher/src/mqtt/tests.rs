@@ -785,3 +785,192 @@ fn tls_files_that_are_wrong_are_named() {
     .to_string();
     assert!(words.contains("mqtt.client_key_file"), "{words}");
 }
+
+#[test]
+fn what_was_not_asked_for_ends_the_connection_in_both_versions() {
+    let sent: [(&[u8], &str); 12] = [
+        (&[0x30, 3, 0, 1, b'a'], "PUBLISH"),
+        (&[0x34, 0xff, 0xff, 0xff, 0x7f], "PUBLISH"),
+        (&[0x50, 2, 0, 1], "PUBREC"),
+        (&[0x62, 2, 0, 1], "PUBREL"),
+        (&[0x70, 2, 0, 1], "PUBCOMP"),
+        (&[0x90, 3, 0, 1, 0], "SUBACK"),
+        (&[0xb0, 2, 0, 1], "UNSUBACK"),
+        (&[0xf0, 0], "AUTH"),
+        (&[0x20, 2, 0, 0], "CONNACK"),
+        (&[0xd0, 0], "not asked for"),
+        (&[0x40, 0x80, 0x80, 1], "16388 bytes"),
+        (&[0x40, 2, 0, 9], "9, which was not outstanding"),
+    ];
+    for (version, level) in [(MqttVersion::V5, 5), (MqttVersion::V311, 4)] {
+        for (bytes, words) in sent {
+            let broker = FakeBroker::start();
+            let mut bench = Bench::start(MqttSettings {
+                version,
+                ..settings(&[broker.address])
+            });
+            let mut peer = broker.welcome(level);
+            bench.connected();
+            peer.send(bytes);
+            let trouble = bench.lost();
+            assert!(trouble.words.contains(words), "{bytes:x?}: {trouble}");
+            assert_eq!(peer.receive(), Received::Closed);
+        }
+    }
+}
+
+/// The answer to a CONNECT with these properties in CONNACK.
+fn answered(properties: &[u8]) -> MqttEvent {
+    let broker = FakeBroker::start();
+    let mut bench = Bench::start(settings(&[broker.address]));
+    let mut peer = broker.accept();
+    peer.receive();
+    peer.greet_5(properties);
+    bench.next()
+}
+
+#[test]
+fn what_connack_says_is_read() {
+    for (properties, words) in [
+        (&[0x21, 0, 0][..], "Receive Maximum 0"),
+        (&[0x27, 0, 0, 0, 0], "Maximum Packet Size 0"),
+        (&[0x24, 0], "at most once"),
+        (&[0x24, 2], "Maximum QoS 2"),
+    ] {
+        match answered(properties) {
+            MqttEvent::Failed(trouble) => assert!(trouble.words.contains(words), "{trouble}"),
+            other => panic!("{properties:x?}: {other:?}"),
+        }
+    }
+    for (properties, expected) in [
+        (&[0x25, 0][..], false),
+        (&[0x25, 1], true),
+        (&[0x22, 0, 9, 0x24, 1], true),
+    ] {
+        match answered(properties) {
+            MqttEvent::Connected { takes_retained, .. } => assert_eq!(takes_retained, expected),
+            other => panic!("{properties:x?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_refuses_a_retained_will_gets_one_that_is_not() {
+    let broker = FakeBroker::start();
+    let mut settings = settings(&[broker.address]);
+    settings.will = Some(Will {
+        topic: "meter/availability".to_owned(),
+        payload: "offline".to_owned(),
+        is_retained: true,
+    });
+    let mut bench = Bench::start(settings);
+    let is_retained = |peer: &mut Peer| match peer.receive() {
+        Received::Connect { flags, .. } => flags & 0x20 != 0,
+        other => panic!("expected CONNECT, came {other:?}"),
+    };
+    let mut peer = broker.accept();
+    assert!(is_retained(&mut peer));
+    peer.send(&[0x20, 3, 0, 0x9a, 0]);
+    let mut peer = broker.accept();
+    assert!(!is_retained(&mut peer));
+    peer.greet_5(&[0x25, 0]);
+    bench.connected();
+    drop(peer);
+    bench.lost();
+    let mut peer = broker.accept();
+    assert!(!is_retained(&mut peer), "it is known now");
+    peer.send(&[0x20, 3, 0, 0x9a, 0]);
+    let trouble = bench.failed();
+    assert!(trouble.words.contains("retained"), "{trouble}");
+}
+
+#[test]
+fn words_of_the_broker_are_escaped_and_cut() {
+    let words = format!("\r\n2026-01-01 ERROR {}", "x".repeat(60));
+    let property = [&[0x1f, 0, words.len() as u8][..], words.as_bytes()].concat();
+    let length = property.len() as u8;
+    let broker = FakeBroker::start();
+    let (mut bench, mut peer) = connect(&broker);
+    bench.publish(1, "x");
+    let packet_id = peer.receive_message().0 as u8;
+    peer.send(&[&[0x40, 4 + length, 0, packet_id, 0x97, length][..], &property].concat());
+    let MqttEvent::Rejected { reason, .. } = bench.next() else {
+        panic!("expected a rejection")
+    };
+    peer.send(&[&[0xe0, 2 + length, 0x8b, length][..], &property].concat());
+    let goodbye = bench.lost().words;
+    let mut peer = broker.accept();
+    peer.receive();
+    peer.send(&[&[0x20, 3 + length, 0, 0x97, length][..], &property].concat());
+    for said in [reason, goodbye, bench.failed().words] {
+        assert!(said.contains("\\r\\n2026-01-01 ERROR"), "{said}");
+        assert!(
+            !said.chars().any(char::is_control) && !said.contains(&words[2..]),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_disconnect_may_leave_out_its_properties_and_its_reason() {
+    for (bytes, words) in [
+        (&[0xe0, 1, 0x8b][..], "shutting down"),
+        (&[0xe0, 0], "without a reason"),
+    ] {
+        let broker = FakeBroker::start();
+        let (mut bench, mut peer) = connect(&broker);
+        peer.send(bytes);
+        let trouble = bench.lost();
+        assert!(trouble.words.contains(words), "{trouble}");
+    }
+}
+
+#[test]
+fn a_silent_broker_is_noticed_at_its_own_pace_unless_messages_are_outstanding() {
+    let broker = FakeBroker::start();
+    let mut bench = Bench::start(settings(&[broker.address]));
+    let mut peer = broker.accept();
+    peer.receive();
+    // Server Keep Alive: 1 s.
+    peer.greet_5(&[0x13, 0, 1]);
+    bench.connected();
+    let large = vec![b'x'; 8 * 1024 * 1024];
+    bench.publish_on(bench.connection, 1, Kind::Readings, &large);
+    // The line is busy for some pings: nothing is read of it.
+    assert!(bench.events.recv_timeout(Duration::from_secs(4)).is_err());
+    let packet_id = peer.receive_message().0;
+    peer.acknowledge(packet_id);
+    loop {
+        match bench.next() {
+            MqttEvent::Taken { .. } => {}
+            MqttEvent::Acknowledged { ids } => break assert_eq!(ids, [1]),
+            other => panic!("{other:?}"),
+        }
+    }
+    let began = Instant::now();
+    let trouble = bench.lost();
+    assert!(trouble.words.contains("does not answer"), "{trouble}");
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[test]
+fn messages_of_which_the_broker_cannot_have_the_end_are_named() {
+    let broker = FakeBroker::start();
+    let (mut bench, mut peer) = connect(&broker);
+    bench.publish(1, "small");
+    assert_eq!(peer.receive_message().1, "small");
+    let large = vec![b'x'; 8 * 1024 * 1024];
+    bench.publish_on(bench.connection, 2, Kind::Readings, &large);
+    bench.publish(3, "behind it");
+    let reason = "enough".to_owned();
+    let connection = bench.connection;
+    bench
+        .mqtt
+        .tell(Command::Abandon { connection, reason })
+        .expect("the thread runs");
+    match bench.next() {
+        MqttEvent::Unsent { ids } => assert_eq!(ids, [2, 3], "the first one may be there"),
+        other => panic!("{other:?}"),
+    }
+    assert!(bench.lost().words.contains("enough"));
+}

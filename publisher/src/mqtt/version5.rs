@@ -239,3 +239,32 @@ fn goodbye(code: DisconnectReasonCode) -> String {
     };
     words.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::Topics;
+
+    #[test]
+    fn connect_states_that_nothing_large_and_no_topic_alias_is_taken() {
+        let settings = MqttSettings {
+            brokers: Vec::new(),
+            version: shared::config::MqttVersion::V5,
+            client_id: "id".to_owned(),
+            login: None,
+            tls: None,
+            will: None,
+            topics: Topics {
+                readings: "meter".to_owned(),
+                summary: None,
+                state: None,
+                availability: None,
+            },
+        };
+        let mut buffer = BytesMut::new();
+        assert!(Version5::connect(&settings, None, &mut buffer));
+        // 3.1.2.11: Maximum Packet Size 4,096 and Topic Alias Maximum 0.
+        let properties = [8, 0x27, 0, 0, 0x10, 0, 0x22, 0, 0];
+        assert!(buffer.windows(9).any(|bytes| bytes == properties), "{buffer:x?}");
+    }
+}
