@@ -20,6 +20,7 @@
 //!   nothing of it committed to the new one.
 
 mod ahead;
+mod demand;
 mod pace;
 mod words;
 
@@ -40,6 +41,7 @@ use crate::misfits;
 use crate::mqtt::{Command, MqttEvent, Topics};
 use crate::source::{Opened, SourceCommand, SourceEvent};
 use ahead::Ahead;
+use demand::Demand;
 use pace::Pace;
 
 /// The longest wait before it is known that all that waited has been read.
@@ -132,6 +134,7 @@ pub struct Flow {
     waits_for_key: Option<(String, Duration)>,
     meter: Meter,
     pace: Pace,
+    demand: Demand,
     told: Told,
     report: Report,
 }
@@ -277,6 +280,7 @@ impl Flow {
                 ..Meter::default()
             },
             pace,
+            demand: Demand::default(),
             told: Told::default(),
             report: Report {
                 connection: "connecting for the first time".to_owned(),
@@ -336,6 +340,9 @@ impl Flow {
             }
         }
         self.take(orders);
+        if let Some(too_slow) = self.demand.is_news(self.delivery.link_rate()) {
+            tracing::warn!("{}", words::too_slow(too_slow));
+        }
         self.send_commit(orders);
         self.ask(orders);
         self.send_report(orders);
@@ -662,6 +669,7 @@ impl Flow {
                     return;
                 }
             }
+            self.demand.take(record.captured_at_us, &outputs);
             self.ahead.pass();
             self.deliver_all(std::mem::take(&mut outputs), orders);
         }

@@ -1,11 +1,14 @@
 //! End to end: the real programs, a meter on a pty or over TCP, a real mosquitto. One binary, a module
 //! for each claim:
 //!
+//! * [`addresses`]: a name is reached at whichever of its addresses answers.
 //! * [`bench`]: brokers, proxy, subscriber and meters do what the other tests take for granted.
 //! * [`cable`]: at the end of a bad cable exactly the spared telegrams are accepted.
 //! * [`path`]: what the household lives is what a subscriber receives, number for number.
 //! * [`outage`]: what is away for a while costs nothing that was accepted.
 //! * [`broker`]: nor what a broker denies, or does under its name.
+//! * [`hostile_broker`]: nor what a hostile one sends.
+//! * [`slow_link`]: nor a slow link to it.
 //! * [`disk`]: nor does a disk that is full, or gone for a while.
 //! * [`crash`]: nor does `kill -9`, or SIGTERM.
 //! * [`restore`]: nor does an older copy of the queue's folder that is put back.
@@ -26,6 +29,7 @@
     reason = "these are tests, their own functions included"
 )]
 
+mod addresses;
 mod bench;
 mod broker;
 mod cable;
@@ -36,12 +40,14 @@ mod crash;
 mod demo;
 mod dialects;
 mod disk;
+mod hostile_broker;
 mod installation;
 mod outage;
 mod path;
 mod programs;
 mod restore;
 mod sharing;
+mod slow_link;
 mod soak;
 mod source;
 mod terminal;

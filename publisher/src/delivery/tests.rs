@@ -754,3 +754,175 @@ fn availability_is_not_said_while_nothing_is_known_of_the_meter() {
     bench.connect().handle(Event::Finish);
     assert_eq!(payloads(&bench.published()), ["offline"], "the end is known");
 }
+
+/// So many readings of some bytes each.
+fn array(readings: usize, bytes: usize) -> String {
+    let reading = format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
+    format!("[{}]", vec![reading; readings].join(","))
+}
+
+impl Bench {
+    /// The broker's side takes so many bytes in the next seconds.
+    fn taken(&mut self, bytes: usize, seconds: u64) -> &mut Self {
+        self.now += Duration::from_secs(seconds);
+        let within = Duration::from_secs(seconds);
+        self.handle(Event::Taken { bytes, within })
+    }
+
+    fn is_given_up(&mut self) -> bool {
+        let actions = self.take();
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Disconnect { .. }))
+    }
+}
+
+#[test]
+fn bytes_that_are_still_taken_are_life() {
+    let mut bench = Bench::new();
+    bench.connect().readings(1, &array(500, 1_000)).take();
+    for _ in 0..8 {
+        bench.taken(60_000, 30).handle(Event::Tick);
+        assert!(!bench.is_given_up());
+    }
+    // All is taken and nothing comes back.
+    bench.wait(59);
+    assert!(!bench.is_given_up());
+    bench.wait(1);
+    assert!(bench.is_given_up());
+}
+
+#[test]
+fn bytes_in_drops_are_not() {
+    let mut bench = Bench::new();
+    bench.connect().readings(1, &array(500, 1_000)).take();
+    let mut seconds = 0;
+    while !bench.is_given_up() {
+        bench.taken(1, 10).handle(Event::Tick);
+        seconds += 10;
+    }
+    assert!((60..=70).contains(&seconds), "{seconds} s");
+    // Whatever the pace: half a megabyte takes 35 minutes at the longest.
+    bench.handle(Event::Connected {
+        receive_maximum: 10,
+        largest_payload: None,
+        takes_retained: true,
+    });
+    bench.take();
+    let mut seconds = 0;
+    while !bench.is_given_up() {
+        bench.taken(2_500, 10).handle(Event::Tick);
+        seconds += 10;
+    }
+    assert!((2_000..=3_000).contains(&seconds), "{seconds} s");
+}
+
+#[test]
+fn on_a_link_that_is_slow_arrays_are_split_and_few_are_under_way() {
+    let mut bench = Bench::new();
+    bench.connect().readings(1, &array(60, 1_000));
+    assert_eq!(bench.published().len(), 1, "nothing is known of the link yet");
+    bench.taken(20_000, 10).readings(2, &array(60, 1_000));
+    bench.take();
+    bench.now += Duration::from_secs(20);
+    bench.acknowledge(1);
+    let published = bench.published();
+    let bytes: usize = published.iter().map(|(_, payload)| payload.len()).sum();
+    assert!(
+        published.len() == 2 && bytes <= 8_000,
+        "{bytes} bytes in {}",
+        published.len()
+    );
+    // It becomes fast.
+    bench.readings(3, &array(60, 1_000));
+    let mut largest = 0;
+    let mut next = published;
+    while let Some((id, payload)) = next.pop() {
+        largest = largest.max(payload.len());
+        bench.acknowledge(id);
+        next.extend(bench.published());
+    }
+    assert!(largest > 10_000, "{largest} bytes");
+    assert!(bench.delivery.is_idle());
+}
+
+#[test]
+fn what_the_broker_may_have_is_sent_again_as_it_was_and_what_it_cannot_have_is_split_first() {
+    for is_unsent in [false, true] {
+        let mut bench = Bench::new();
+        bench.connect().readings(1, &array(60, 1_000));
+        let whole = bench.published();
+        bench.taken(20_000, 10);
+        if is_unsent {
+            bench.handle(Event::Unsent { id: whole[0].0 });
+        }
+        bench.disconnect().connect();
+        let again = bench.published();
+        if is_unsent {
+            assert_eq!(again.len(), 2);
+            assert!(
+                again.iter().all(|(_, payload)| payload.len() <= 4_000),
+                "{again:?}"
+            );
+        } else {
+            assert_eq!(payloads(&again), payloads(&whole));
+            // Had it been cut off now, the broker may still have it from before.
+            bench
+                .handle(Event::Unsent { id: again[0].0 })
+                .disconnect()
+                .connect();
+            assert_eq!(payloads(&bench.published()), payloads(&whole));
+        }
+    }
+}
+
+#[test]
+fn without_retained_messages_state_and_availability_are_off_for_that_connection_and_named_once() {
+    let mut bench = Bench::with(Settings {
+        has_availability: true,
+        on_rejected: OnTrouble::Wait,
+    });
+    let state = |sequence| Event::State {
+        payload: Bytes::from_static(b"{}"),
+        sequence,
+    };
+    bench.handle(Event::Meter { is_online: true }).handle(state(1));
+    for round in 0..3 {
+        bench.handle(Event::Connected {
+            receive_maximum: 10,
+            largest_payload: None,
+            takes_retained: false,
+        });
+        bench.interval(10 + round).handle(state(10 + round));
+        let actions = bench.take();
+        let named: Vec<Kind> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Notice(Notice::Unpublished { kind, .. }) => Some(*kind),
+                _ => None,
+            })
+            .collect();
+        let expected: &[Kind] = if round == 0 {
+            &[Kind::Availability, Kind::State]
+        } else {
+            &[]
+        };
+        assert_eq!(named, expected);
+        let ids: Vec<u64> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Publish(message) => {
+                    assert_eq!(message.kind, Kind::Readings);
+                    Some(message.id)
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(ids.len(), 1);
+        bench.acknowledge(ids[0]);
+        assert_eq!(bench.committed(), [10 + round]);
+        bench.disconnect();
+    }
+    bench.connect();
+    assert_eq!(payloads(&bench.published()), ["online", "{}"]);
+}

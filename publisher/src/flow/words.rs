@@ -2,6 +2,7 @@
 
 use shared::words::number;
 
+use super::demand::TooSlow;
 use crate::delivery::{Kind, Notice};
 use crate::mqtt::Topics;
 use crate::registers::HeldBack;
@@ -36,6 +37,17 @@ pub(super) fn held_back(held: &HeldBack) -> String {
     format!(
         "telegram #{sequence}: {register} fell from {value} to 0; summary and state leave it out until it is above 0 \
          again, for at most 10 minutes of meter time"
+    )
+}
+
+/// That a backlog can only grow.
+pub(super) fn too_slow(too_slow: TooSlow) -> String {
+    format!(
+        "the link to the broker is too slow for this meter: it carries about {} bytes a second, and what is published \
+         needs about {}; readings arrive later and later and wait in the queue meanwhile (a longer send_interval does \
+         not make them fewer)",
+        number(too_slow.carried),
+        number(too_slow.needed)
     )
 }
 
