@@ -658,7 +658,7 @@ impl Flow {
             let (Some(queue), Some(record)) = (&mut self.queue, self.ahead.first()) else {
                 return;
             };
-            let sequence = record.sequence;
+            let (sequence, captured_at_us) = (record.sequence, record.captured_at_us);
             let taken = queue.take(record, &mut self.report, &mut self.told, &mut outputs);
             self.show_newest(orders);
             match taken {
@@ -669,7 +669,7 @@ impl Flow {
                     return;
                 }
             }
-            self.demand.take(record.captured_at_us, &outputs);
+            self.demand.take(captured_at_us, &outputs);
             self.ahead.pass();
             self.deliver_all(std::mem::take(&mut outputs), orders);
         }
