@@ -359,9 +359,9 @@ fn delta(counted: &[Counted], register: &str, interval: &RangeInclusive<u64>) ->
     let devices = counted.iter().filter(|counted| counted.register == register);
     let deltas = devices.filter_map(|device| {
         let values = device.values.iter();
-        let within = values.clone().filter(|(sequence, _)| interval.contains(sequence));
+        let mut within = values.clone().filter(|(sequence, _)| interval.contains(sequence));
         let before = values.rev().find(|(sequence, _)| sequence < interval.start());
-        let (first, last) = (within.clone().next()?, within.last()?);
+        let (first, last) = (within.clone().next()?, within.next_back()?);
         Some((last.1 - before.unwrap_or(first).1, before.is_none()))
     });
     deltas.reduce(|sum, device| (sum.0 + device.0, sum.1 || device.1))
