@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -17,7 +18,7 @@ use shared::outside;
 use crate::export::{Format, Range, Screen};
 use crate::failure::Failure;
 use crate::status::Wanted;
-use crate::{check, export, forget, import, renew, run, status};
+use crate::{check, export, forget, import, panics, renew, run, status};
 
 /// Reads a P1 smart meter into a durable queue, and serves that queue on a Unix socket.
 ///
@@ -29,7 +30,7 @@ struct Arguments {
     #[command(flatten)]
     flags: Flags,
 
-    /// Where the port is a file: end when all of it is durable
+    /// If the port is a file: end when all of it is durable
     #[arg(long)]
     once: bool,
 
@@ -39,10 +40,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Reads the meter and serves the queue until SIGINT or SIGTERM (what capture does without a command)
+    /// Reads the meter and serves the queue until SIGINT or SIGTERM
+    ///
+    /// This is what capture does without a command.
     #[command(after_help = "Example:\n  capture run --usb /dev/ttyUSB0 --queue /var/lib/smartmeter/queue")]
     Run {
-        /// Where the port is a file: end when all of it is durable
+        /// If the port is a file: end when all of it is durable
         #[arg(long)]
         once: bool,
     },
@@ -52,7 +55,7 @@ enum Command {
     /// 08:00), or a span ago (2h, "3 days"); or # and a sequence. A time TO is itself left out, a sequence
     /// TO is included. Interrupted, it ends with 75 and says where to go on from.
     #[command(after_help = "Examples:\n  capture export --from 2h > last-two-hours.txt\n  \
-        capture export --from 2026-11-01 --to 2026-12-01 --format jsonl | gzip > november.jsonl.gz\n  \
+        capture export --from 2026-11-01 --to 2026-12-01 --format jsonl > nov.jsonl\n  \
         capture export --from '#1000' --to '#1999'")]
     Export {
         /// Begin here; the oldest telegram without it
@@ -87,19 +90,19 @@ enum Command {
     },
     /// Shows how the running capture is doing
     ///
-    /// Ends with 1 where capture is not reachable, or the last telegram is older than --max-age.
+    /// Ends with 1 if capture is not reachable, or if the last telegram is older than --max-age.
     #[command(
         after_help = "Examples:\n  capture status\n  capture status --max-age 1m   # for a health check\n  \
         capture status --rejected     # what a bad cable sends"
     )]
     Status {
-        /// As JSON
+        /// Print one JSON object
         #[arg(long)]
         json: bool,
-        /// Fail where the last telegram is older than this, such as 30s or 5m
+        /// Fail if the last telegram is older than this, such as 30s or 5m
         #[arg(long, value_name = "AGE", value_parser = parse_duration)]
         max_age: Option<Duration>,
-        /// Also the last few rejected stretches of input as they came
+        /// Show also the last few rejected stretches of input as they came
         #[arg(long)]
         rejected: bool,
     },
@@ -121,12 +124,13 @@ enum Command {
 }
 
 const EXAMPLES: &str = "Examples:
-  capture --usb /dev/ttyUSB0                       read a meter, with the defaults for the rest
-  capture --config smartmeter-config.yml --check   would it run?
-  capture --usb file:old-capture.txt --once        take a file in and end
-  capture status                                   how is it doing?
+  capture --usb /dev/ttyUSB0
+  capture --config smartmeter-config.yml --check
+  capture --usb file:old-capture.txt --once
+  capture status
 
-Exit codes: 0 done, 1 a check or an input failed, 64 usage, 78 configuration, 74 storage, 75 try again later.";
+Exit codes: 0 done, 1 a check or an input failed, 64 usage, 74 storage,
+75 try again later, 78 configuration";
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
     duration::parse(text).ok_or_else(|| format!("expected {}", duration::FORM))
@@ -134,6 +138,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Runs the command line; how the program ends.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    panics::keep_quiet_about_the_database();
+    // A limit on the size of files (`ulimit -f`) is then an error of the write, and not the end.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let arguments = match Arguments::try_parse_from(normalize(arguments)) {
         Ok(arguments) => arguments,
         Err(error) => {

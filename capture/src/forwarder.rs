@@ -178,8 +178,8 @@ impl Forwarder {
             }
         };
         if known.telegrams > 0 {
-            let count = words::number(known.telegrams);
-            tracing::info!("{count} telegrams of {path} were taken before");
+            let count = words::counted(known.telegrams, "telegram");
+            tracing::info!("{path}: {count} taken before");
         }
         let begins = Message::FileBegins {
             source: file.name(),

@@ -109,12 +109,16 @@ struct Summary {
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = outside::escaped(&self.name);
-        write!(f, "{name}: {} telegrams taken", words::number(self.taken))?;
+        write!(f, "{name}: {} taken", words::counted(self.taken, "telegram"))?;
         if self.known > 0 {
             write!(f, ", {} taken before", words::number(self.known))?;
         }
         if self.rejected > 0 {
-            write!(f, ", {} stretches rejected", words::number(self.rejected))?;
+            write!(
+                f,
+                ", {} rejected",
+                words::counted_as(self.rejected, "stretch", "stretches")
+            )?;
         }
         if self.guessed > 0 {
             write!(
@@ -267,11 +271,11 @@ fn import_feed(target: &mut Target, feed: &Feed<'_>) -> Result<Summary, Failure>
     progress.over();
     summary.guessed = timing.guessed();
     rest.map_err(|failure| {
-        let so_far = words::number(part.offset);
+        let so_far = words::counted(part.offset, "telegram");
         Failure::new(
             failure.exit,
             format!(
-                "{}: {failure} ({so_far} telegrams are in; run it again to go on)",
+                "{}: {failure} (taken so far: {so_far}; run it again to go on)",
                 path.display()
             ),
         )
@@ -488,8 +492,8 @@ pub fn damaged(config: &Config, folder: &Path, append: bool, output: &mut dyn Wr
     // Nobody may be left to be told.
     let _ = writeln!(
         output,
-        "{} whole telegrams found, {} of them are in the queue as they were\n{}",
-        words::number(salvage.records()),
+        "{} found, {} of them are in the queue as they were\n{}",
+        words::counted(salvage.records(), "whole telegram"),
         words::number(held),
         imported?
     );

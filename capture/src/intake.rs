@@ -10,6 +10,7 @@
 //! Rejected stretches are counted, and the last few are kept, within a bound.
 
 mod ledger;
+mod outages;
 mod reader;
 mod rejections;
 

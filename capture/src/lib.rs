@@ -15,6 +15,7 @@ pub mod import;
 pub mod intake;
 pub mod keeper;
 pub mod meter;
+pub mod panics;
 pub mod port;
 pub mod queue;
 pub mod renew;

@@ -275,14 +275,14 @@ pub fn tell(report: &OpenReport, queue: &Queue) {
     }
     if report.damaged_blocks > 0 {
         tracing::error!(
-            "{} damaged blocks were found in the queue and are gone",
-            report.damaged_blocks
+            "found in the queue and gone: {}",
+            words::counted(report.damaged_blocks, "damaged block")
         );
     }
     if report.restored_records > 0 {
         tracing::info!(
-            "{} telegrams were brought back from what was damaged",
-            words::number(report.restored_records)
+            "brought back from what was damaged: {}",
+            words::counted(report.restored_records, "telegram")
         );
     }
     report.losses.iter().for_each(tell_loss);

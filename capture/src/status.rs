@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use shared::config::Config;
 use shared::outside;
 use shared::wire::client::Client;
+use shared::wire::json::time;
 use shared::wire::{ConsumerStatus, Identity, PublisherReport, Status};
 
 use crate::clock;
@@ -117,8 +118,8 @@ fn as_text(status: &Status, identities: &[Identity], now_us: i64, has_rejected: 
         &match kept {
             0 => format!("empty, the last sequence was {}", status.head),
             _ => format!(
-                "{} telegrams: #{} to #{}",
-                words::number(kept),
+                "{}: #{} to #{}",
+                words::counted(kept, "telegram"),
                 status.tail,
                 status.head
             ),
@@ -150,11 +151,10 @@ fn as_text(status: &Status, identities: &[Identity], now_us: i64, has_rejected: 
             if number == 0 { "consumers" } else { "" },
             &consumer_line(consumer),
         );
-        if let Some(report) = &consumer.report {
-            text.line(
-                "",
-                &format!("  {}", report_line(report, consumer.is_connected, now_us)),
-            );
+        let report = consumer.report.as_ref();
+        let line = report.map(|report| report_line(report, consumer.is_connected, now_us));
+        if let Some(line) = line.filter(|line| !line.is_empty()) {
+            text.line("", &format!("  {line}"));
         }
     }
     if status.losses.is_empty() {
@@ -187,9 +187,9 @@ fn as_text(status: &Status, identities: &[Identity], now_us: i64, has_rejected: 
             let ago = since(stretch.at_us, now_us);
             let _ = writeln!(
                 text.0,
-                "--- {ago} ago, {}, {} bytes",
+                "--- {ago} ago, {}, {}",
                 outside::escaped(&stretch.reason),
-                stretch.bytes.len()
+                words::counted(stretch.bytes.len() as u64, "byte")
             );
             text.0.push_str(words::telegram(&stretch.bytes).trim_end());
             text.0.push('\n');
@@ -201,30 +201,33 @@ fn as_text(status: &Status, identities: &[Identity], now_us: i64, has_rejected: 
 fn consumer_line(consumer: &ConsumerStatus) -> String {
     let behind = match consumer.lag {
         0 => "up to date".to_owned(),
-        lag => format!("{} telegrams behind", words::number(lag)),
+        lag => format!("{} behind", words::counted(lag, "telegram")),
     };
-    let connected = if consumer.is_connected {
-        "connected"
+    // "Connected" is said of the broker, and of nothing else.
+    let publisher = if consumer.is_connected {
+        "its publisher is running"
     } else {
-        "not connected"
+        "no publisher is running"
     };
     format!(
-        "{}: {connected}, at #{}, {behind}",
+        "{}: {publisher}, at #{}, {behind}",
         consumer.name, consumer.cursor
     )
 }
 
-fn report_line(report: &PublisherReport, is_connected: bool, now_us: i64) -> String {
-    // Of a publisher that has gone this is what it last said.
-    let last = if is_connected { "" } else { "when last heard of: " };
-    let mut text = format!("{last}{}", report.connection);
+fn report_line(report: &PublisherReport, is_running: bool, now_us: i64) -> String {
+    // Whether a publisher that has gone was connected says nothing any longer.
+    let mut parts = Vec::new();
+    if is_running {
+        parts.push(report.connection.clone());
+    }
     if let Some(at_us) = report.last_acknowledged_at_us {
-        let _ = write!(text, "; last message acknowledged {} ago", since(at_us, now_us));
+        parts.push(format!("last message acknowledged {} ago", since(at_us, now_us)));
     }
     for (reason, count) in &report.skipped {
-        let _ = write!(text, "; {} skipped: {reason}", words::number(*count));
+        parts.push(format!("{} skipped: {reason}", words::number(*count)));
     }
-    text
+    parts.join("; ")
 }
 
 fn since(at_us: i64, now_us: i64) -> String {
@@ -248,15 +251,7 @@ fn as_json(status: &Status, identities: &[Identity], has_rejected: bool) -> Valu
     let consumers: Vec<Value> = status
         .consumers
         .iter()
-        .map(|consumer| {
-            json!({
-                "name": consumer.name,
-                "cursor": consumer.cursor,
-                "lag": consumer.lag,
-                "is_connected": consumer.is_connected,
-                "report": consumer.report.as_ref().map(report_json),
-            })
-        })
+        .map(|consumer| Value::Object(consumer.to_json()))
         .collect();
     let identities: Vec<Value> = identities
         .iter()
@@ -303,26 +298,6 @@ fn as_json(status: &Status, identities: &[Identity], has_rejected: bool) -> Valu
         object.insert("recently_rejected".to_owned(), stretches.collect());
     }
     value
-}
-
-fn report_json(report: &PublisherReport) -> Value {
-    json!({
-        "at": time(report.at_us),
-        "version": report.version,
-        "connection": report.connection,
-        "is_connected": report.is_connected,
-        "acknowledged_messages": report.acknowledged_messages,
-        "last_acknowledged_at": report.last_acknowledged_at_us.and_then(time),
-        "last_acknowledged_sequence": report.last_acknowledged_sequence,
-        "skipped": report.skipped,
-    })
-}
-
-/// RFC 3339; none where no clock can have shown it.
-fn time(at_us: i64) -> Option<String> {
-    jiff::Timestamp::from_microsecond(at_us)
-        .ok()
-        .map(|time| time.to_string())
 }
 
 /// How long capture may take for an answer: a health check wants to know soon.

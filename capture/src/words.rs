@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use shared::words::number;
+pub use shared::words::{counted, counted_as, number};
 
 /// A span of time in its two largest units: `3 d 4 h`, `12 min 5 s`, `4.2 s`.
 pub fn duration(duration: Duration) -> String {

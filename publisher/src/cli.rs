@@ -23,7 +23,7 @@ use crate::status::{MaxLag, PublisherStatus};
 /// it; its place in the queue moves only after the broker's acknowledgement. While the broker is away
 /// nothing is lost: it goes on where it was.
 #[derive(Debug, Parser)]
-#[command(name = "publisher", version, after_help = EXAMPLES)]
+#[command(name = "publisher", version, after_help = EXAMPLES, subcommand_value_name = "COMMAND")]
 struct CommandLine {
     #[command(subcommand)]
     command: Option<Subcommands>,
@@ -35,42 +35,48 @@ struct CommandLine {
 const EXAMPLES: &str = "\
 Examples:
   publisher --config /etc/smartmeter-reader/smartmeter-reader.yml
-  publisher --mqtt_address mqtts://broker.lan --mqtt_topic energy/smartmeter --check
+  publisher --mqtt_address mqtts://broker.lan --check
   publisher replay --from \"2026-11-20 08:00\" --to \"2026-11-20 12:00\"
   publisher status --max-lag 10m
 
-Exit codes: 0 done, 1 a check or an input failed, 64 usage, 75 try again later, 78 configuration";
+Exit codes: 0 done, 1 a check or an input failed, 64 usage,
+75 try again later, 78 configuration";
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// Parse, aggregate and deliver until SIGINT or SIGTERM; this is what happens without a command
+    /// Parses, aggregates and delivers until SIGINT or SIGTERM
+    ///
+    /// This is what publisher does without a command.
     #[command(after_help = "Example:\n  publisher run --config /etc/smartmeter-reader/smartmeter-reader.yml")]
     Run,
-    /// Publish stored intervals again, byte for byte, beside a running publisher
+    /// Publishes stored intervals again, byte for byte, beside a running publisher
+    ///
+    /// The publisher's place in the queue is not moved. The range is rounded outwards to whole intervals.
+    /// Nothing is retained, and state and availability are left alone. Ends with 0 when the broker has
+    /// acknowledged everything; interrupted, it ends with 75 and says where to go on from.
     Replay(ReplayArguments),
-    /// Print the readings of the telegrams in files as one JSON array
+    /// Prints the readings of the telegrams in files as one JSON array
+    ///
+    /// What is not a valid telegram is named on standard error with its position and the reason. Ends with 1
+    /// if there is anything of the kind, or no telegram at all in a file.
     Parse(ParseArguments),
-    /// Tell how the running publisher does: its broker, its last acknowledged message, its lag
+    /// Shows how the running publisher is doing: its broker and its lag
+    ///
+    /// Ends with 1 if no publisher runs, or if the lag is larger than --max-lag.
     Status(StatusArguments),
 }
 
-/// Publish stored intervals again, byte for byte as they were the first time, beside a running
-/// publisher and without moving its place in the queue.
-///
-/// The range is rounded outwards to whole intervals. Nothing is retained, and state and availability
-/// are left alone. Ends with 0 when the broker has acknowledged everything; interrupted, it says where
-/// to go on from.
 #[derive(Debug, Args)]
 #[command(after_help = REPLAY_EXAMPLES)]
 struct ReplayArguments {
-    /// Where to begin, by capture's clock: a time (2026-11-20T08:00:00Z), a local date or time
+    /// Begin here, by capture's clock: a time (2026-11-20T08:00:00Z), a local date or time
     /// (2026-11-20, "2026-11-20 08:00"), a span ago (2h, "3 days") or a sequence (#12345)
-    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    #[arg(long, value_name = "FROM", allow_hyphen_values = true)]
     from: String,
-    /// Where to end; a time is not included, a sequence is [default: the newest telegram]
-    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    /// End here; the newest telegram without it. A time is itself left out, a sequence is included
+    #[arg(long, value_name = "TO", allow_hyphen_values = true)]
     to: Option<String>,
-    /// Publish the readings alone, on this topic instead of the configured one
+    /// Publish only the readings, on this topic instead of the configured one
     #[arg(long, value_name = "TOPIC")]
     topic: Option<String>,
 }
@@ -93,16 +99,15 @@ struct ParseArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  publisher status\n  publisher status --json --max-lag 10m\n\n\
-    Ends with 1 where no publisher runs, or the lag is larger than allowed."
+    after_help = "Examples:\n  publisher status\n  publisher status --json --max-lag 10m   # for a health check"
 )]
 struct StatusArguments {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Largest lag that is well: a number of telegrams (1000), or the age of the oldest telegram that
-    /// is not published yet (10m), beyond send_interval
-    #[arg(long, value_name = "D")]
+    /// Fail if the lag is larger: a number of telegrams (1000), or the age of the oldest telegram that is
+    /// not published yet (10m), beyond send_interval
+    #[arg(long, value_name = "LAG")]
     max_lag: Option<MaxLag>,
 }
 
@@ -117,13 +122,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let flags = line.flags.clone();
-    let is_run = matches!(line.command, None | Some(Subcommands::Run)) && !flags.check;
+    let is_service = matches!(line.command, None | Some(Subcommands::Run)) && !flags.check;
     match carry_out(line) {
         Ok(exit) => exit,
         Err(failure) => {
-            tell(&failure.words);
-            if is_run {
+            if is_service {
+                // A service's words belong into its log.
+                shared::logging::start(false);
+                for line in failure.words.lines() {
+                    tracing::error!("{line}");
+                }
                 container::wait_before(failure.exit, &flags);
+            } else {
+                tell(&failure.words);
             }
             failure.exit
         }
@@ -246,7 +257,7 @@ fn status(loaded: &Loaded, arguments: &StatusArguments) -> Result<Exit, Failure>
         .map_err(|error| Failure::new(Exit::Failed, error))?;
     let mut out = io::stdout().lock();
     if arguments.json {
-        let json = status.to_json().to_string();
+        let json = format!("{:#}", status.to_json());
         writeln!(out, "{}", shared::outside::escaped_json(&json))?;
     } else {
         write!(out, "{}", status.to_text())?;

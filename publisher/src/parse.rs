@@ -51,6 +51,7 @@ pub fn run(
         has_problems: false,
         named: 0,
         unnamed: 0,
+        found: 0,
         object: Vec::new(),
     };
     for path in files {
@@ -78,6 +79,8 @@ struct Report<'w> {
     named: u64,
     /// What was not written, beyond [`MAX_NAMED`].
     unnamed: u64,
+    /// How many telegrams and problems there were.
+    found: u64,
     /// The JSON object of the telegram at hand; kept for its memory.
     object: Vec<u8>,
 }
@@ -86,13 +89,17 @@ impl Report<'_> {
     /// Takes in one file.
     fn take(&mut self, path: &Path, file: &mut dyn Read, settings: &Settings) -> io::Result<()> {
         let mut file = BufReader::with_capacity(16 * 1024, file);
+        let found_before = self.found;
+        let is_empty = matches!(file.fill_buf(), Ok([]));
         let taken = match exported::begins_as_json(&mut file) {
             Ok(true) => self.take_lines(path, &mut file, settings),
             Ok(false) => self.take_stream(path, &mut file, settings),
             Err(error) => Err(Stopped::Reading(error)),
         };
         match taken {
-            Ok(()) => Ok(()),
+            Ok(()) if self.found > found_before => Ok(()),
+            Ok(()) if is_empty => self.problem(path, &format_args!("is empty, so it holds no telegram")),
+            Ok(()) => self.problem(path, &format_args!("holds no telegram")),
             Err(Stopped::Reading(error)) => self.problem(path, &format_args!("cannot be read on: {error}")),
             Err(Stopped::Writing(error)) => Err(error),
         }
@@ -185,6 +192,7 @@ impl Report<'_> {
     }
 
     fn reading(&mut self, path: &Path, place: &str, telegram: &[u8]) -> io::Result<()> {
+        self.found += 1;
         let understood = dsmr::parse(telegram);
         self.object.clear();
         reading::write(&mut self.object, &understood, None);
@@ -210,14 +218,19 @@ impl Report<'_> {
             reason,
             ..
         } = rejected;
+        let bytes = words::counted(*length, "byte");
+        let meaning = rejected
+            .meaning()
+            .map_or_else(String::new, |words| format!(" ({words})"));
         self.problem(
             path,
-            &format_args!("byte {position}: {length} bytes rejected: {reason}"),
+            &format_args!("byte {position}: {bytes} rejected: {reason}{meaning}"),
         )
     }
 
     fn problem(&mut self, path: &Path, what: &std::fmt::Arguments<'_>) -> io::Result<()> {
         self.has_problems = true;
+        self.found += 1;
         self.tell(path, what)
     }
 

@@ -393,13 +393,13 @@ impl<R: FnMut(SourceEvent)> Keeper<R> {
         (self.report)(SourceEvent::Opened(Box::new(opened)));
     }
 
-    /// Why there is no session, and whether that is because another publisher has it.
+    /// Why there is no session, and whether that is because another session has it.
     fn words(&self, error: &NotOpened) -> (String, bool) {
         match error {
             NotOpened::Client(error) if error.refusal() == Some(Refusal::ConsumerInUse) => {
                 let words = format!(
-                    "another publisher is the consumer {} already: stop it, or give this one a name of its own \
-                     as mqtt.consumer",
+                    "the consumer {} is in use by another session: a former one of this publisher ends by \
+                     itself; another publisher must be stopped, or given a name of its own as mqtt.consumer",
                     self.settings.consumer
                 );
                 (words, true)

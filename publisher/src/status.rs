@@ -10,7 +10,7 @@ use shared::config::duration;
 use shared::outside;
 use shared::wire::client::{Batch, Client, ClientError};
 use shared::wire::{ConsumerStatus, Status};
-use shared::words::number;
+use shared::words::{counted, number};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -99,25 +99,18 @@ impl PublisherStatus {
 
     /// One JSON object.
     pub fn to_json(&self) -> serde_json::Value {
-        let known = self.known.as_ref();
-        let report = known.and_then(|known| known.report.as_ref());
-        serde_json::json!({
-            "consumer": self.consumer,
-            "queue": self.queue,
-            "head": self.head,
-            "is_running": known.is_some_and(|known| known.is_connected),
-            "cursor": known.map(|known| known.cursor),
-            "lag": known.map(|known| known.lag),
-            "oldest_age_seconds": self.oldest_age.map(|age| age.as_secs()),
-            "reported_at": report.map(|report| moment(report.at_us)),
-            "version": report.map(|report| &report.version),
-            "connection": report.map(|report| &report.connection),
-            "is_connected": report.map(|report| report.is_connected && known.is_some_and(|known| known.is_connected)),
-            "acknowledged_messages": report.map(|report| report.acknowledged_messages),
-            "last_acknowledged_at": report.and_then(|report| report.last_acknowledged_at_us).map(moment),
-            "last_acknowledged_sequence": report.and_then(|report| report.last_acknowledged_sequence),
-            "skipped": report.map(|report| &report.skipped),
-        })
+        let mut object = match &self.known {
+            Some(known) => known.to_json(),
+            None => serde_json::Map::from_iter([
+                ("consumer".to_owned(), serde_json::json!(self.consumer)),
+                ("is_running".to_owned(), serde_json::json!(false)),
+            ]),
+        };
+        object.insert("queue".to_owned(), serde_json::json!(self.queue));
+        object.insert("head".to_owned(), serde_json::json!(self.head));
+        let age = self.oldest_age.map(|age| age.as_secs());
+        object.insert("oldest_age_seconds".to_owned(), serde_json::json!(age));
+        object.into()
     }
 
     /// Lines for a person.
@@ -158,18 +151,15 @@ impl PublisherStatus {
         line("lag", &lag);
         line("cursor", &format!("#{}", known.cursor));
         let Some(report) = &known.report else { return text };
-        // Of a publisher that has gone this is what it last said.
-        let last = if known.is_connected {
-            ""
-        } else {
-            "when last heard of: "
-        };
-        line("broker", &format!("{last}{}", report.connection));
+        // Whether a publisher that has gone was connected says nothing any longer.
+        if known.is_connected {
+            line("broker", &report.connection);
+        }
         let acknowledged = match (report.last_acknowledged_at_us, report.last_acknowledged_sequence) {
             (Some(at_us), Some(sequence)) => {
-                let messages = number(report.acknowledged_messages);
+                let messages = counted(report.acknowledged_messages, "message");
                 format!(
-                    "{messages} messages, the last at {} with telegram #{sequence}",
+                    "{messages}, the last at {} with telegram #{sequence}",
                     moment(at_us)
                 )
             }
@@ -185,10 +175,7 @@ impl PublisherStatus {
 }
 
 fn telegrams(count: u64) -> String {
-    match count {
-        1 => "1 telegram".to_owned(),
-        _ => format!("{} telegrams", number(count)),
-    }
+    counted(count, "telegram")
 }
 
 fn moment(at_us: i64) -> String {

@@ -27,9 +27,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use effective::Effective;
-use file::FileError;
+use file::{Document, FileError};
 use flags::Flags;
-use mistake::Mistakes;
+use mistake::{Mistake, Mistakes, Origin};
 use raw::{Environment, Raw};
 
 /// A configuration and how it came about.
@@ -105,9 +105,17 @@ fn load_from(
 
     let file = file::find(named.as_deref(), places)?;
     let document = file.as_deref().map(file::read).transpose()?;
-    let mut raw = Raw::gather(file.as_deref().zip(document.as_ref()), flags, environment);
-    let (config, effective) =
-        check::check(&raw, hostname).map_err(|mistakes| ConfigError::Mistakes(Mistakes(mistakes)))?;
+    let root = document.as_ref().map(|document| &document.root);
+    let mut raw = Raw::gather(file.as_deref().zip(root), flags, environment);
+    let (config, effective) = check::check(&raw, hostname).map_err(|mut mistakes| {
+        if let Some(document) = &document {
+            mistakes
+                .iter_mut()
+                .take(MISTAKES_WITH_LINE)
+                .for_each(|mistake| find_line(mistake, document));
+        }
+        ConfigError::Mistakes(Mistakes(mistakes))
+    })?;
     raw.warnings.extend(
         file.as_deref()
             .and_then(|file| warn_of_open_secret(file, &config)),
@@ -118,6 +126,30 @@ fn load_from(
         warnings: raw.warnings,
         effective,
     })
+}
+
+/// More than anyone reads; each costs reading the file once more.
+const MISTAKES_WITH_LINE: usize = 50;
+
+/// Adds the line on which the mistake stands.
+fn find_line(mistake: &mut Mistake, document: &Document) {
+    if !matches!(mistake.origin, Origin::File(_)) || mistake.key.is_empty() {
+        return;
+    }
+    // An unknown key at the top may hold a dot in its name.
+    let is_at_top = document.line_of(&[], &[&mistake.key], false).is_some();
+    let (section, name) = match mistake.key.rsplit_once('.') {
+        Some((section, name)) if !is_at_top => (Some(section), name),
+        _ => (None, mistake.key.as_str()),
+    };
+    let alias = key::ALL
+        .iter()
+        .find(|key| key.path == mistake.key)
+        .and_then(|key| key.alias);
+    let names: Vec<&str> = std::iter::once(name).chain(alias).collect();
+    let sections: Vec<&str> = section.into_iter().collect();
+    let is_last = mistake.fault.starts_with(raw::STANDS_TWICE);
+    mistake.line = document.line_of(&sections, &names, is_last);
 }
 
 /// A configuration file is no secret, unless a key stands in it.

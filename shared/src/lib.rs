@@ -5,6 +5,7 @@
 //! Nothing here opens a port, a queue or a connection, except [`wire::client`], which connects to the Unix socket
 //! that capture serves, and [`net`], which connects to a host.
 
+pub mod accounts;
 pub mod backoff;
 pub mod bell;
 pub mod check;

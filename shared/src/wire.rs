@@ -23,6 +23,7 @@
 pub mod client;
 pub mod codec;
 pub mod deadline;
+pub mod json;
 
 use std::collections::BTreeMap;
 

@@ -13,9 +13,26 @@ pub fn number(number: u64) -> String {
     text
 }
 
+/// So many of a thing: `1 telegram`, `2,592,000 telegrams`.
+pub fn counted(count: u64, thing: &str) -> String {
+    counted_as(count, thing, &format!("{thing}s"))
+}
+
+/// The same of a thing whose plural is not formed by an `s`.
+pub fn counted_as(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", number(count), if count == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_of_a_thing_is_singular() {
+        for (count, text) in [(0, "0 telegrams"), (1, "1 telegram"), (2_000, "2,000 telegrams")] {
+            assert_eq!(counted(count, "telegram"), text);
+        }
+    }
 
     #[test]
     fn the_thousands_of_a_number_are_apart() {

@@ -316,40 +316,79 @@ fn what_stands_in_the_place_of_a_file_or_a_folder_is_named_and_not_waited_for() 
 }
 
 #[test]
-fn every_commands_help_shows_an_example() {
-    let folder = Folder::new();
-    let no_command: &[&str] = &[];
-    for command in [
-        no_command,
-        &["run"],
-        &["export"],
-        &["import"],
-        &["status"],
-        &["forget"],
-    ] {
-        help_reads_well(
+fn every_commands_help_fits_80_columns_and_has_its_own_options_first() {
+    for (program, commands) in [
+        (
             "capture",
-            &run_capture(folder.path(), &[command, &["--help"]].concat())
-                .done()
-                .text(),
-        );
-    }
-    for command in [no_command, &["run"], &["replay"], &["parse"], &["status"]] {
-        help_reads_well(
-            "publisher",
-            &run_publisher(folder.path(), &[command, &["--help"]].concat())
-                .done()
-                .text(),
-        );
+            &["", "run", "export", "import", "status", "forget", "renew"][..],
+        ),
+        ("publisher", &["", "run", "replay", "parse", "status"]),
+    ] {
+        let programs = Programs::built();
+        for command in commands {
+            let mut child = match program {
+                "capture" => programs.capture(),
+                _ => programs.publisher(),
+            };
+            let words = [*command, "--help"];
+            let words = words.iter().filter(|word| !word.is_empty());
+            let ran = child.args(words).env("COLUMNS", "80").output().unwrap();
+            assert_eq!(ran.status.code(), Some(0));
+            help_reads_well(program, &String::from_utf8(ran.stdout).unwrap());
+        }
     }
 }
 
 fn help_reads_well(program: &str, help: &str) {
-    let has_example = help
-        .lines()
-        .skip_while(|line| !line.contains("xample"))
-        .any(|line| line.contains(program));
-    assert!(has_example, "no example of {program} in:\n{help}");
+    for line in help.lines() {
+        assert!(line.chars().count() <= 80, "{line:?} is wider than 80 columns");
+    }
+    let (before, shared) = help
+        .split_once("\nConfiguration (a flag stands for a key that the file leaves out):\n")
+        .unwrap_or_else(|| panic!("no heading of the shared flags in:\n{help}"));
+    assert!(
+        before.contains("\nOptions:\n"),
+        "no options of its own first:\n{help}"
+    );
+    assert!(
+        !before.contains("--mqtt_address") && shared.contains("--mqtt_address"),
+        "{help}"
+    );
+    let (_, examples) = shared
+        .split_once("\nExample")
+        .unwrap_or_else(|| panic!("no example in:\n{help}"));
+    // Each on one line, so that it can be copied: what is wrapped does not begin with the program's name.
+    let examples = examples.lines().skip(1).take_while(|line| !line.is_empty());
+    assert!(
+        examples.clone().count() > 0 && examples.clone().all(|line| line.contains(program)),
+        "an example is wrapped in:\n{help}"
+    );
+    // Both programs speak in one voice: commands say what they do.
+    let summary = help.lines().next().unwrap_or_default();
+    let verb = summary.split([' ', ',']).next().unwrap_or_default();
+    assert!(verb.ends_with('s'), "{summary:?} is not in the third person");
+}
+
+#[test]
+fn a_fatal_error_of_a_service_is_a_log_line_in_both_and_that_of_a_command_is_not() {
+    let folder = Folder::new();
+    folder.write("wrong.yml", "# of a test\ninterval: 10\n");
+    let expected = "wrong.yml:2: interval: unknown key; did you mean `send_interval`?\n";
+    for program in ["capture", "publisher"] {
+        let run = |arguments: &[&'static str]| match program {
+            "capture" => run_capture(folder.path(), arguments),
+            _ => run_publisher(folder.path(), arguments),
+        };
+        let ran = run(&["-config", "wrong.yml"]);
+        assert_eq!(ran.code, Some(78), "{}", ran.errors);
+        assert!(
+            ran.errors.ends_with(&format!("ERROR {expected}")),
+            "{}",
+            ran.errors
+        );
+        let ran = run(&["status", "-config", "wrong.yml"]);
+        assert_eq!(ran.errors, format!("{program}: {expected}"));
+    }
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn a_file_is_taken_once_whenever_capture_is_killed() {
         kept.output.len()
     );
     let again = run_capture(folder.path(), &[&arguments[..], &["--once"]].concat()).done();
-    let words = "4,000 telegrams of capture.txt were taken before";
+    let words = "capture.txt: 4,000 telegrams taken before";
     assert!(again.errors.contains(words), "{again:?}");
 }
 

@@ -13,6 +13,7 @@ use shared::regular_file;
 use shared::telegram::assembler::Assembler;
 use shared::telegram::exported;
 use shared::telegram::found::{Found, Rejected};
+use shared::words::counted;
 
 use crate::export::Line;
 
@@ -149,5 +150,9 @@ fn entry(line: &[u8], assembler: &mut Assembler) -> Result<Entry, String> {
 }
 
 fn reason(rejected: &Rejected) -> String {
-    format!("{} ({} bytes)", rejected.reason, rejected.length)
+    let bytes = counted(rejected.length, "byte");
+    match rejected.meaning() {
+        Some(meaning) => format!("{} ({bytes}; {meaning})", rejected.reason),
+        None => format!("{} ({bytes})", rejected.reason),
+    }
 }

@@ -171,7 +171,7 @@ fn telegrams_that_are_equal_and_were_captured_at_different_times_are_all_taken()
     );
     assert_eq!(
         bench.import(&bench.file("b.jsonl", second.as_bytes())),
-        "1 telegrams taken, 1 taken before"
+        "1 telegram taken, 1 taken before"
     );
     let times: Vec<i64> = bench
         .records()
@@ -346,7 +346,7 @@ fn a_line_needs_no_more_than_a_time_and_a_telegram() {
     let line = format!("\n{{\"captured_at\":\"2026-11-20T09:00:00+01:00\",\"telegram\":\"{text}\"}}\n\n");
     assert_eq!(
         bench.import(&bench.file("a.jsonl", line.as_bytes())),
-        "1 telegrams taken"
+        "1 telegram taken"
     );
     let record = &bench.records()[0];
     assert_eq!(record.telegram, telegram(5));
@@ -391,7 +391,7 @@ fn what_is_not_valid_is_counted_and_left_out() {
     );
     assert_eq!(
         bench.import(&bench.file("a.jsonl", &lines)),
-        "1 telegrams taken, 4 stretches rejected"
+        "1 telegram taken, 4 stretches rejected"
     );
 }
 

@@ -66,7 +66,10 @@ impl Ledger {
         if status.recently_rejected.len() >= KEPT_STRETCHES {
             status.recently_rejected.remove(0);
         }
-        let reason = format!("{name}: {}", rejected.reason);
+        let meaning = rejected
+            .meaning()
+            .map_or_else(String::new, |words| format!("; {words}"));
+        let reason = format!("{name}: {}{meaning}", rejected.reason);
         let bytes = rejected.bytes.iter().copied().take(KEPT_BYTES).collect();
         status
             .recently_rejected

@@ -12,6 +12,7 @@ use shared::telegram::{identification, seven_bit};
 use tracing::{debug, info, warn};
 
 use super::ledger::Ledger;
+use super::outages::Outages;
 use super::rejections::Rejections;
 use super::{AcceptedTelegram, Arrived, Memory, NobodyTakes, Take, WAITING};
 use crate::clock;
@@ -30,9 +31,6 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 /// More than the kernel keeps of a serial line, and a good piece of a file.
 const BUFFER_BYTES: usize = 16 * 1024;
-
-/// Troubles of the port that are said one after the other: an adapter that is plugged in and out.
-const TROUBLES_AT_ONCE: u32 = 10;
 
 /// Why reading one open port ended.
 enum End {
@@ -60,11 +58,9 @@ pub(super) struct Reader {
     memory: Memory,
     /// The identification line of the last telegram.
     meter: Option<Vec<u8>>,
-    /// What was last said to be wrong with the port, so that it is not said again.
-    trouble: Option<String>,
-    is_trouble_said: bool,
-    /// How often a peer that comes and goes, or sends under many names, makes a line.
-    troubles: Rate,
+    /// What was said to be wrong with the port, so that it is not said again.
+    outages: Outages,
+    /// How often a peer that sends under many names makes a line.
     other_meters: Rate,
     /// Since the port was opened, or its line set, nothing has been decided yet: what comes first is the
     /// tail of a telegram, and no fault.
@@ -83,9 +79,7 @@ impl Reader {
             rejections: Rejections::default(),
             meter: None,
             tcp_silence: TCP_SILENCE,
-            trouble: None,
-            is_trouble_said: false,
-            troubles: Rate::new(TROUBLES_AT_ONCE),
+            outages: Outages::default(),
             other_meters: Rate::new(1),
             is_at_start: true,
             is_proven: false,
@@ -333,7 +327,10 @@ impl Reader {
         if self.is_at_start {
             return;
         }
-        if let Some(line) = self.rejections.rejected(&rejected.reason, clock::uptime()) {
+        if let Some(line) = self
+            .rejections
+            .rejected(&rejected.reason, rejected.meaning(), clock::uptime())
+        {
             warn!("{}: {line}", self.port.address);
         }
     }
@@ -375,7 +372,7 @@ impl Reader {
     /// whose line is in use), has not been mended yet.
     fn works(&mut self) {
         self.is_proven = true;
-        if self.trouble.take().is_some() && std::mem::take(&mut self.is_trouble_said) {
+        if self.outages.works(clock::uptime()) {
             info!("{} works again: {}", self.port.address, self.open_state());
         }
     }
@@ -394,11 +391,11 @@ impl Reader {
         let _ = self.send(Arrived::Unreadable(trouble.to_string()));
     }
 
-    /// Says what is wrong, once.
+    /// Says what is wrong, if that is news.
     fn say(&mut self, trouble: &Trouble) {
         let words = trouble.to_string();
         self.ledger.port_is(format!("{WAITING}{words}"));
-        if self.trouble.as_ref() != Some(&words) {
+        if let Some(line) = self.outages.failed(&words, clock::uptime()) {
             let address = self.port.address.to_string();
             // Most say which port it is.
             let which = if words.contains(&address) {
@@ -406,12 +403,7 @@ impl Reader {
             } else {
                 format!("{address}: ")
             };
-            let said = self.troubles.say(clock::uptime());
-            self.is_trouble_said = said.is_some();
-            if let Some(more) = said {
-                warn!("{which}{words} (it is tried again until it works){more}");
-            }
-            self.trouble = Some(words);
+            warn!("{which}{line}");
         }
     }
 }

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use shared::telegram::assembler::Reason;
+use shared::words::counted;
 
 /// How long after one line the next may follow.
 const EVERY: Duration = Duration::from_secs(60);
@@ -20,6 +21,8 @@ const WORTH_SAYING: u64 = 3;
 pub(super) struct Rejections {
     counts: BTreeMap<&'static str, u64>,
     accepted: u64,
+    /// What the last one shows of its wrong CRC.
+    shown: Option<&'static str>,
     said: Option<Duration>,
 }
 
@@ -28,8 +31,14 @@ impl Rejections {
         self.accepted += 1;
     }
 
-    /// One more was rejected. What to say now, if anything.
-    pub(super) fn rejected(&mut self, reason: &Reason, now: Duration) -> Option<String> {
+    /// One more was rejected; `shown` is what its bytes show of a wrong CRC. What to say now, if anything.
+    pub(super) fn rejected(
+        &mut self,
+        reason: &Reason,
+        shown: Option<&'static str>,
+        now: Duration,
+    ) -> Option<String> {
+        self.shown = shown;
         *self.counts.entry(reason.name()).or_insert(0) += 1;
         let total: u64 = self.counts.values().sum();
         if total < WORTH_SAYING || self.said.is_some_and(|said| now.saturating_sub(said) < EVERY) {
@@ -41,8 +50,8 @@ impl Rejections {
         }
         let _ = write!(
             line,
-            ") and accepted {} telegrams {}: {}",
-            self.accepted,
+            ") and accepted {} {}: {}",
+            counted(self.accepted, "telegram"),
             self.since(now),
             self.meaning(total)
         );
@@ -62,7 +71,9 @@ impl Rejections {
 
     fn meaning(&self, total: u64) -> &'static str {
         let count = |name: &str| self.counts.get(name).copied().unwrap_or_default();
-        if count("missing_crc") * 2 > total {
+        if let Some(shown) = self.shown {
+            shown
+        } else if count("missing_crc") * 2 > total {
             "this meter sends no CRC now, though it did before; `crc: off` takes its telegrams as they are"
         } else if count("too_long") * 2 > total {
             "what comes does not end like telegrams do; is it a P1 port?"
@@ -95,7 +106,9 @@ mod tests {
         let said: Vec<(u64, String)> = (0..130)
             .filter_map(|at| {
                 rejections.accepted();
-                rejections.rejected(&WRONG, second(at)).map(|line| (at, line))
+                rejections
+                    .rejected(&WRONG, None, second(at))
+                    .map(|line| (at, line))
             })
             .collect();
         assert_eq!(said.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [2, 62, 122]);
@@ -115,11 +128,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_bytes_show_goes_before_what_it_usually_means() {
+        let mut rejections = Rejections::default();
+        let line = (0..3).find_map(|at| rejections.rejected(&WRONG, Some("the line ends"), second(at)));
+        assert!(
+            line.unwrap()
+                .ends_with("accepted 0 telegrams so far: the line ends")
+        );
+    }
+
+    #[test]
     fn one_or_two_are_not_worth_a_line() {
         let mut rejections = Rejections::default();
-        assert_eq!(rejections.rejected(&Reason::Noise, second(0)), None);
-        assert_eq!(rejections.rejected(&Reason::Truncated, second(1000)), None);
-        assert!(rejections.rejected(&WRONG, second(9000)).is_some());
+        assert_eq!(rejections.rejected(&Reason::Noise, None, second(0)), None);
+        assert_eq!(rejections.rejected(&Reason::Truncated, None, second(1000)), None);
+        assert!(rejections.rejected(&WRONG, None, second(9000)).is_some());
     }
 
     #[test]
@@ -134,7 +157,7 @@ mod tests {
             let mut rejections = Rejections::default();
             (0..accepted).for_each(|_| rejections.accepted());
             let line = (0..3)
-                .find_map(|at| rejections.rejected(&reason, second(at)))
+                .find_map(|at| rejections.rejected(&reason, None, second(at)))
                 .expect("worth a line");
             assert!(line.contains(word), "{line}");
         }

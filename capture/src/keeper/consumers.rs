@@ -26,8 +26,8 @@ impl Consumers {
             Some(&other) if other != session => Err(Reply::Refused {
                 refusal: Refusal::ConsumerInUse,
                 message: format!(
-                    "consumer {consumer} is in use by another publisher: give this one a name of its own \
-                     (mqtt.consumer), or stop the other"
+                    "consumer {consumer} is in use by another session: a former one of the same publisher ends by \
+                     itself; another publisher must be stopped, or given a name of its own (mqtt.consumer)"
                 ),
             }),
             _ => Ok(()),

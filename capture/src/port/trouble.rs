@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use shared::container;
+use shared::{accounts, container};
 use thiserror::Error;
 
 use super::Line;
@@ -120,19 +120,30 @@ impl Trouble {
     pub fn of_device(device: &Path, errno: Errno) -> Self {
         let device = device.to_owned();
         match errno {
-            Errno::ACCESS => Self::PermissionDenied { advice: permission_advice(&device), device },
-            Errno::PERM => Self::PermissionDenied {
-                advice: "the system forbids it whatever the user; a container must be given the device (`devices:` \
-                         in compose.yaml)"
-                    .to_owned(),
+            Errno::ACCESS => Self::PermissionDenied {
+                advice: permission_advice(&device),
                 device,
             },
-            Errno::NOENT | Errno::NODEV | Errno::NXIO => {
-                Self::NoSuchDevice { advice: devices_advice(&serial_devices(Path::new("/dev"))), device }
-            }
-            Errno::BUSY => Self::Busy { holder: holder(&device), device },
-            Errno::NOTTY | Errno::ISDIR | Errno::INVAL => Self::NotSerial { kind: kind(&device), path: device },
-            _ => Self::Device { device, source: errno.into() },
+            Errno::PERM => Self::PermissionDenied {
+                advice: forbidden_words(container::is_inside()),
+                device,
+            },
+            Errno::NOENT | Errno::NODEV | Errno::NXIO => Self::NoSuchDevice {
+                advice: devices_advice(&serial_devices(Path::new("/dev")), container::is_inside()),
+                device,
+            },
+            Errno::BUSY => Self::Busy {
+                holder: holder(&device),
+                device,
+            },
+            Errno::NOTTY | Errno::ISDIR | Errno::INVAL => Self::NotSerial {
+                kind: kind(&device),
+                path: device,
+            },
+            _ => Self::Device {
+                device,
+                source: errno.into(),
+            },
         }
     }
 }
@@ -195,14 +206,30 @@ fn permission_advice(device: &Path) -> String {
     let Ok(metadata) = device.metadata() else {
         return "its folder may not be looked into either".to_owned();
     };
-    let user =
-        name_of("/etc/passwd", rustix::process::geteuid().as_raw()).unwrap_or_else(|| "$USER".to_owned());
+    let user = accounts::user_name(rustix::process::geteuid().as_raw()).unwrap_or_else(|| "$USER".to_owned());
     let gid = metadata.gid();
-    let group = name_of("/etc/group", gid).unwrap_or_else(|| gid.to_string());
-    permission_words(device, metadata.mode(), gid, &group, &user, is_member_of(gid))
+    let group = accounts::group_name(gid).unwrap_or_else(|| gid.to_string());
+    match is_member_of(gid) && metadata.mode() & 0o060 == 0o060 {
+        true => member_words(&group, container::is_inside()),
+        false => permission_words(
+            device,
+            metadata.mode(),
+            gid,
+            &group,
+            &user,
+            container::is_inside(),
+        ),
+    }
 }
 
-fn permission_words(device: &Path, mode: u32, gid: u32, group: &str, user: &str, is_member: bool) -> String {
+fn permission_words(
+    device: &Path,
+    mode: u32,
+    gid: u32,
+    group: &str,
+    user: &str,
+    is_container: bool,
+) -> String {
     if mode & 0o060 != 0o060 {
         let device = device.display();
         return format!(
@@ -211,34 +238,37 @@ fn permission_words(device: &Path, mode: u32, gid: u32, group: &str, user: &str,
             mode & 0o7777
         );
     }
-    if is_member {
-        return format!(
-            "although this process is in its group {group}; is it a container without the device?"
-        );
+    let why = format!("its group {group} may read it, and the user {user} is not in that group");
+    if is_container {
+        format!(
+            "{why}. Set P1_GROUP={gid} for the project's compose files, or add `group_add: [\"{gid}\"]` to your own"
+        )
+    } else {
+        format!("{why}. Run `sudo usermod -aG {group} {user}` and log in again")
     }
-    format!(
-        "its group {group} may read it, and the user {user} is not in that group. Run `sudo usermod -aG {group} {user}` \
-         and log in again; in a container, set P1_GROUP={gid} for the project's compose files, or add \
-         `group_add: [\"{gid}\"]` to your own"
-    )
+}
+
+fn member_words(group: &str, is_container: bool) -> String {
+    let why = if is_container {
+        "the container must be given the device (`devices:` in compose.yaml)"
+    } else {
+        "something else forbids it, such as the settings of a systemd unit"
+    };
+    format!("although this process is in its group {group}: {why}")
+}
+
+fn forbidden_words(is_container: bool) -> String {
+    let why = "the system forbids it whatever the user";
+    if is_container {
+        format!("{why}; the container must be given the device (`devices:` in compose.yaml)")
+    } else {
+        format!("{why}; a systemd unit must allow the device (`DeviceAllow=`)")
+    }
 }
 
 fn is_member_of(gid: u32) -> bool {
     rustix::process::getegid().as_raw() == gid
         || rustix::process::getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid))
-}
-
-/// The name that `/etc/passwd` or `/etc/group` has for a number.
-fn name_of(file: &str, id: u32) -> Option<String> {
-    name_in(&std::fs::read_to_string(file).ok()?, id)
-}
-
-fn name_in(lines: &str, id: u32) -> Option<String> {
-    lines.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
-    })
 }
 
 /// The serial devices below `dev`, as a meter's adapter may appear: by their stable names, then by number.
@@ -271,11 +301,13 @@ pub fn serial_devices(dev: &Path) -> Vec<String> {
         .collect()
 }
 
-fn devices_advice(devices: &[String]) -> String {
+fn devices_advice(devices: &[String], is_container: bool) -> String {
     if devices.is_empty() {
-        "no serial device is here at all. Is the adapter plugged in? A container must be given it (`devices:` in \
-         compose.yaml)"
-            .to_owned()
+        let why = "no serial device is here at all. Is the adapter plugged in?";
+        match is_container {
+            true => format!("{why} The container must be given it (`devices:` in compose.yaml)"),
+            false => why.to_owned(),
+        }
     } else {
         format!(
             "`usb` must name one of those that are here: {}",
@@ -330,28 +362,43 @@ mod tests {
     fn permission_denied_names_the_group_to_join_and_the_command() {
         let device = Path::new("/dev/ttyUSB0");
         let words = permission_words(device, 0o020_660, 20, "dialout", "pi", false);
-        assert!(words.contains("sudo usermod -aG dialout pi"), "{words}");
+        assert!(
+            words.ends_with("Run `sudo usermod -aG dialout pi` and log in again"),
+            "{words}"
+        );
+        let words = permission_words(device, 0o020_660, 20, "dialout", "pi", true);
         assert!(words.contains("group_add: [\"20\"]"), "{words}");
-        assert!(words.contains("P1_GROUP=20"), "{words}");
+        assert!(
+            words.contains("P1_GROUP=20") && !words.contains("sudo"),
+            "{words}"
+        );
         let words = permission_words(device, 0o020_600, 0, "root", "pi", false);
         assert!(
             words.contains("mode 0600") && words.contains("chmod 660 /dev/ttyUSB0"),
             "{words}"
         );
-        assert!(permission_words(device, 0o020_660, 20, "dialout", "pi", true).contains("container"));
     }
 
     #[test]
-    fn names_are_looked_up_by_number() {
-        let group = "root:x:0:\ntty:x:5:\ndialout:x:20:pi,meter\nbroken\n";
-        assert_eq!(name_in(group, 20).as_deref(), Some("dialout"));
-        assert_eq!(name_in(group, 21), None);
+    fn words_about_containers_are_said_only_in_one() {
+        let device = Path::new("/dev/ttyUSB0");
+        let all = |is_container| {
+            [
+                permission_words(device, 0o020_660, 20, "dialout", "pi", is_container),
+                member_words("dialout", is_container),
+                forbidden_words(is_container),
+                devices_advice(&[], is_container),
+            ]
+        };
+        let says = |words: &String| words.contains("container") || words.contains("compose");
+        assert!(all(true).iter().all(says), "{:?}", all(true));
+        assert!(!all(false).iter().any(says), "{:?}", all(false));
     }
 
     #[test]
     fn a_missing_device_lists_those_that_there_are() {
         let dev = tempfile::tempdir().expect("a folder");
-        let devices = |dev: &tempfile::TempDir| devices_advice(&serial_devices(dev.path()));
+        let devices = |dev: &tempfile::TempDir| devices_advice(&serial_devices(dev.path()), false);
         assert!(devices(&dev).contains("plugged in"));
         let by_id = dev.path().join("serial/by-id");
         std::fs::create_dir_all(&by_id).expect("made");

@@ -715,7 +715,7 @@ fn guarded<T>(
         Err(StoreError {
             action,
             path: path.to_owned(),
-            detail: format!("it gave up: {detail}"),
+            detail: format!("the database gave up: {}", crate::panics::in_words(detail)),
             kind: StoreErrorKind::Damaged,
         })
     })

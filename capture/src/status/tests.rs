@@ -71,8 +71,8 @@ telegrams  12,345 accepted, the last 0.4 s ago
 rejected   1 noise, 3 wrong_crc
 queue      12,345 telegrams: #101 to #12445
            1.2 MiB on disk, 683.6 KiB of it in use; the bound is 1.0 GiB
-consumers  attic: not connected, at #10000, 2,445 telegrams behind
-           mqtt: connected, at #12445, up to date
+consumers  attic: no publisher is running, at #10000, 2,445 telegrams behind
+           mqtt: its publisher is running, at #12445, up to date
              connected to localhost:1883 (MQTT 5); last message acknowledged 2.0 s ago; 2 skipped: undecryptable
 losses     #1 to #100, noticed 1 d ago: removed to stay within max_size
 damaged    /q/damaged-1: `capture import --damaged /q/damaged-1` brings back what is whole in it
@@ -94,6 +94,27 @@ fn a_folder_that_was_put_back_shows_its_identities() {
     assert_eq!(value["identities"][1]["queue"], "k3v9x2ab");
     assert_eq!(value["identities"][1]["first_sequence"], 104);
     assert!(!as_text(&busy(), &identities[1..], NOW_US, false).contains("identity"));
+}
+
+#[test]
+fn one_publisher_is_never_connected_and_not_connected_at_once() {
+    let mut status = busy();
+    status.consumers.remove(0);
+    let consumer = &mut status.consumers[0];
+    consumer.lag = 1;
+    let report = consumer.report.as_mut().unwrap();
+    report.connection = "not connected to localhost:1883: nothing listens there".into();
+    let text = as_text(&status, &[], NOW_US, false);
+    assert_eq!(text.matches("connected").count(), 1, "{text}");
+    assert!(
+        text.contains("mqtt: its publisher is running, at #12445, 1 telegram behind\n"),
+        "{text}"
+    );
+    status.consumers[0].is_connected = false;
+    let text = as_text(&status, &[], NOW_US, false);
+    assert!(!text.contains("connected"), "{text}");
+    assert!(text.contains("mqtt: no publisher is running"), "{text}");
+    assert!(text.contains("last message acknowledged 2.0 s ago"), "{text}");
 }
 
 #[test]
@@ -145,7 +166,7 @@ fn a_program_reads_the_same_from_json() {
     assert_eq!(value["head"], 12_445);
     assert_eq!(value["consumers"][0]["lag"], 2_445);
     assert_eq!(
-        value["consumers"][1]["report"]["connection"],
+        value["consumers"][1]["connection"],
         "connected to localhost:1883 (MQTT 5)"
     );
     assert_eq!(value["started_at"], "2027-01-15T04:48:00Z");

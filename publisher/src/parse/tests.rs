@@ -40,8 +40,25 @@ fn a_file_of_valid_telegrams_is_one_array() {
 }
 
 #[test]
-fn a_file_without_telegrams_is_an_empty_array() {
-    assert_eq!(parse(b""), (Exit::Done, vec![], String::new()));
+fn a_file_without_telegrams_is_an_empty_array_and_says_so() {
+    for (bytes, problem) in [
+        (&b""[..], "standard input: is empty, so it holds no telegram\n"),
+        (b"{\n", "line 1: not a line of an export"),
+        (b"\n\n", "standard input: "),
+        (b"hello\r\n", "standard input: "),
+    ] {
+        let (exit, readings, problems) = parse(bytes);
+        assert_eq!((exit, readings.len()), (Exit::Failed, 0));
+        assert!(problems.contains(problem), "{bytes:?}: {problems}");
+        assert_eq!(problems.lines().count(), 1, "{bytes:?}: {problems}");
+    }
+}
+
+#[test]
+fn a_telegram_whose_line_ends_are_lost_is_told_so() {
+    let (exit, _, problems) = parse(VALID.replace("\r\n", "\n").as_bytes());
+    assert_eq!(exit, Exit::Failed);
+    assert!(problems.contains("CR LF"), "{problems}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use shared::words::number;
+use shared::words::{counted, number};
 
 use crate::delivery::Counts;
 
@@ -93,9 +93,9 @@ impl<W: Write> Progress<W> {
         };
         let _ = writeln!(
             self.out,
-            "replayed telegrams #{} to #{done}: {} messages, all acknowledged{skipped}",
+            "replayed telegrams #{} to #{done}: {}, all acknowledged{skipped}",
             self.first,
-            number(counts.acknowledged),
+            counted(counts.acknowledged, "message"),
         );
     }
 }

@@ -230,6 +230,7 @@ impl Checker<'_> {
         self.mistakes.push(Mistake {
             origin,
             key: key.path.to_owned(),
+            line: None,
             fault: fault.to_owned(),
         });
     }
@@ -307,6 +308,7 @@ impl Checker<'_> {
         self.mistakes.push(Mistake {
             origin,
             key: key.path.to_owned(),
+            line: None,
             fault,
         });
         None
@@ -326,6 +328,7 @@ impl Checker<'_> {
                 self.mistakes.push(Mistake {
                     origin,
                     key: key.path.to_owned(),
+                    line: None,
                     fault,
                 });
                 default()
@@ -338,6 +341,7 @@ impl Checker<'_> {
                 Err(fault) => self.mistakes.push(Mistake {
                     origin: origin.clone(),
                     key: key.path.to_owned(),
+                    line: None,
                     fault: format!("{} {fault}", shown_address(text, &texts)),
                 }),
             }
@@ -347,6 +351,7 @@ impl Checker<'_> {
             self.mistakes.push(Mistake {
                 origin: origin.clone(),
                 key: key.path.to_owned(),
+                line: None,
                 fault,
             });
         }

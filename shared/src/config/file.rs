@@ -5,6 +5,7 @@
 //! For that the document is read twice: first for its shape, then once more with the shape as a guide,
 //! asking for text at every leaf.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,7 +81,9 @@ pub enum FileError {
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => "; let the user that runs this program read it",
+        io::ErrorKind::PermissionDenied => {
+            "; run this with `sudo`, or let the user that runs it read the file"
+        }
         _ => "",
     }
 }
@@ -118,8 +121,16 @@ pub(super) fn find(named: Option<&Path>, places: &[PathBuf]) -> Result<Option<Pa
     })
 }
 
+/// A file that was taken in.
+#[derive(Debug)]
+pub(super) struct Document {
+    /// What it holds.
+    pub(super) root: Node,
+    text: String,
+}
+
 /// Takes the file in.
-pub(super) fn read(path: &Path) -> Result<Node, FileError> {
+pub(super) fn read(path: &Path) -> Result<Document, FileError> {
     let unreadable = |source| FileError::Unreadable {
         path: path.to_owned(),
         source,
@@ -131,12 +142,40 @@ pub(super) fn read(path: &Path) -> Result<Node, FileError> {
     let (bytes, _) = regular_file::read(path, LONGEST_FILE_BYTES).map_err(unreadable)?;
     let text = String::from_utf8(bytes)
         .map_err(|error| syntax(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
-    parse(&text).map_err(syntax)
+    let root = parse(&text).map_err(syntax)?;
+    Ok(Document { root, text })
+}
+
+impl Document {
+    /// The line on which a key stands: the first time, or the last. It may be written under any of its `names`.
+    pub(super) fn line_of(&self, sections: &[&str], names: &[&str], is_last: bool) -> Option<usize> {
+        let text = without_byte_order_mark(&self.text);
+        let mut line = None;
+        for skipped in 0.. {
+            let key = KeySeed {
+                sections,
+                names,
+                skipped: &Cell::new(skipped),
+            };
+            let Err(error) = key.deserialize(serde_yaml::Deserializer::from_str(text)) else {
+                break;
+            };
+            line = error.location().map(|at| at.line());
+            if !is_last || line.is_none() {
+                break;
+            }
+        }
+        line
+    }
+}
+
+fn without_byte_order_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// The document in a text; the error says where and why, and holds no value.
 pub(super) fn parse(text: &str) -> Result<Node, String> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = without_byte_order_mark(text);
     if let Some(line) = too_deep(text) {
         return Err(format!(
             "line {line} is nested deeper than {DEEPEST} levels; expected sections of one level"
@@ -336,6 +375,88 @@ impl<'de> Visitor<'de> for TextSeed<'_> {
         match entries.next_key::<de::IgnoredAny>()? {
             None => Ok(Node::Map(map)),
             Some(_) => Err(de::Error::custom("invalid shape")),
+        }
+    }
+}
+
+/// Reads the document up to a key, and fails there: the library tells the place of a fault and nothing else's.
+#[derive(Clone, Copy)]
+struct KeySeed<'a> {
+    /// The sections around the key that are still to be entered.
+    sections: &'a [&'a str],
+    names: &'a [&'a str],
+    /// How many keys of that name come before the one that is meant.
+    skipped: &'a Cell<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for KeySeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a section")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let Some((section, inner)) = self.sections.split_first() else {
+            while entries.next_key_seed(NameSeed(self))?.is_some() {
+                entries.next_value::<de::IgnoredAny>()?;
+            }
+            return Ok(());
+        };
+        while let Some(key) = entries.next_key::<String>()? {
+            if key == *section {
+                entries.next_value_seed(KeySeed {
+                    sections: inner,
+                    ..self
+                })?;
+            } else {
+                entries.next_value::<de::IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fails at a key of the name that is looked for.
+struct NameSeed<'a>(KeySeed<'a>);
+
+impl<'de> DeserializeSeed<'de> for NameSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NameSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<(), E> {
+        if !self.0.names.contains(&name) {
+            return Ok(());
+        }
+        match self.0.skipped.get().checked_sub(1) {
+            None => Err(E::custom("here")),
+            Some(left) => {
+                self.0.skipped.set(left);
+                Ok(())
+            }
         }
     }
 }

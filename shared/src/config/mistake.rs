@@ -38,15 +38,21 @@ pub struct Mistake {
     pub origin: Origin,
     /// Dotted path of the key; empty where the mistake is about the file as a whole.
     pub key: String,
+    /// The line of the file on which the key stands, where that is known.
+    pub line: Option<usize>,
     /// The value and what is expected, in words.
     pub fault: String,
 }
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.origin)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
         match self.key.as_str() {
-            "" => write!(f, "{}: {}", self.origin, self.fault),
-            key => write!(f, "{}: {key}: {}", self.origin, self.fault),
+            "" => write!(f, ": {}", self.fault),
+            key => write!(f, ": {key}: {}", self.fault),
         }
     }
 }

@@ -14,6 +14,9 @@ use super::mistake::{Mistake, Origin, shown_key};
 use super::suggestion::suggestion;
 use crate::container;
 
+/// How the mistake of a key begins that was given before: it is about the last of that name.
+pub(super) const STANDS_TWICE: &str = "stands twice";
+
 /// Environment variables by name; a value that is not UTF-8 is none.
 pub(super) type Environment = BTreeMap<String, Option<String>>;
 
@@ -60,6 +63,7 @@ impl Raw {
                 Some(None) => raw.mistakes.push(Mistake {
                     origin: Origin::Environment(variable),
                     key: key.path.to_owned(),
+                    line: None,
                     fault: "is not UTF-8; expected plain text".to_owned(),
                 }),
             }
@@ -93,6 +97,7 @@ impl Raw {
             Node::Text(_) | Node::List(_) => self.mistakes.push(Mistake {
                 origin,
                 key: String::new(),
+                line: None,
                 fault: "holds no keys; expected lines such as `usb: /dev/ttyUSB0`".to_owned(),
             }),
         }
@@ -113,6 +118,7 @@ impl Raw {
                 self.mistakes.push(Mistake {
                     origin: origin.clone(),
                     key: shown_key(&path).to_owned(),
+                    line: None,
                     fault,
                 });
             };
@@ -124,8 +130,8 @@ impl Raw {
                 .map(|(_, name)| *name);
             if let Some(before) = before {
                 fault(match before == name.as_str() {
-                    true => "stands twice; expected once".to_owned(),
-                    false => format!("stands twice, also as `{before}`; expected once"),
+                    true => format!("{STANDS_TWICE}; expected once"),
+                    false => format!("{STANDS_TWICE}, also as `{before}`; expected once"),
                 });
                 continue;
             }
@@ -135,7 +141,7 @@ impl Raw {
             let Some(canonical) = canonical else {
                 fault(match name.split_once('.') {
                     Some((section, name)) if shown_key(&path) == path => {
-                        format!("is no key as it stands; write `{name}:` below `{section}:`")
+                        format!("unknown key; write `{name}:` below `{section}:`")
                     }
                     _ => unknown_key(&path),
                 });
@@ -193,18 +199,19 @@ fn is_spelling(key: &Key, section: &str, name: &str) -> bool {
 
 fn unknown_key(path: &str) -> String {
     const OF_CREDENTIALS: [&str; 6] = ["user", "username", "password", "pass", "passwd", "login"];
-    if path
-        .rsplit('.')
-        .next()
-        .is_some_and(|name| OF_CREDENTIALS.contains(&name))
-    {
-        return "is no key; user and password stand in the file that mqtt.cred_file names".to_owned();
+    let name = path.rsplit('.').next().unwrap_or(path);
+    if OF_CREDENTIALS.contains(&name) {
+        return "unknown key; user and password stand in the file that mqtt.cred_file names".to_owned();
     }
+    // The flag of a key has another name in places, and people write that.
+    let of_flag = ALL
+        .iter()
+        .find(|key| key.flag == Some(name.replace('-', "_").as_str()));
     let names = ALL.iter().map(|key| key.path).chain(SECTIONS.iter().copied());
-    match suggestion(path, names) {
-        Some(meant) => format!("is no key; did you mean `{meant}`?"),
+    match of_flag.map(|key| key.path).or_else(|| suggestion(path, names)) {
+        Some(meant) => format!("unknown key; did you mean `{meant}`?"),
         None => {
-            "is no key; config/smartmeter-reader.example.yml and the README list all there are".to_owned()
+            "unknown key; config/smartmeter-reader.example.yml and the README list all there are".to_owned()
         }
     }
 }

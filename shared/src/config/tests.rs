@@ -538,20 +538,27 @@ mod mistakes {
     fn an_unknown_key_gets_a_suggestion() {
         assert_mistake(
             "mqtt: {adress: 'b:1'}",
-            &["mqtt.adress: is no key", "did you mean `mqtt.address`?"],
+            &["mqtt.adress: unknown key", "did you mean `mqtt.address`?"],
         );
         assert_mistake("send-interval: 5", &["did you mean `send_interval`?"]);
         assert_mistake("topic: x", &["did you mean `mqtt.topic`?"]);
+        assert_mistake(
+            "interval: 10",
+            &["interval: unknown key; did you mean `send_interval`?"],
+        );
+        assert_mistake("mqtt: {interval: 10}", &["did you mean `send_interval`?"]);
+        assert_mistake("mqtt-cred-file: x", &["did you mean `mqtt.cred_file`?"]);
+        assert_mistake("socket: x", &["did you mean `queue.socket`?"]);
         assert_mistake("mqtt: {usb: /dev/x}", &["did you mean `usb`?"]);
         assert_mistake(
             "mqqt: {topic: x, address: y}",
-            &["mqqt: is no key; did you mean `mqtt`?"],
+            &["mqqt: unknown key; did you mean `mqtt`?"],
         );
-        assert_mistake("influxdb: {url: x}", &["influxdb: is no key", "README"]);
-        assert_mistake("<<: {usb: x}", &["<<: is no key"]);
+        assert_mistake("influxdb: {url: x}", &["influxdb: unknown key", "README"]);
+        assert_mistake("<<: {usb: x}", &["<<: unknown key"]);
         assert_mistake(
             "mqtt.topic: x",
-            &["mqtt.topic: is no key", "write `topic:` below `mqtt:`"],
+            &["mqtt.topic: unknown key", "write `topic:` below `mqtt:`"],
         );
     }
 
@@ -573,6 +580,49 @@ mod mistakes {
             &["mqtt.credfile: stands twice, also as `cred_file`"],
         );
         assert_mistake("mqtt: {topic: a}\nmqtt: {address: b}\n", &["mqtt: stands twice"]);
+    }
+
+    #[test]
+    fn a_mistake_in_the_file_names_its_line() {
+        let lines = |text: &str| -> Vec<String> {
+            let place = Place::with(text);
+            match place.load(&Flags::default(), &[]) {
+                Err(ConfigError::Mistakes(Mistakes(mistakes))) => {
+                    let path = place.path().display().to_string();
+                    let cut = |mistake: &Mistake| mistake.to_string().replacen(&path, "", 1);
+                    mistakes
+                        .iter()
+                        .map(|mistake| cut(mistake).split(": ").take(2).collect::<Vec<_>>().join(" "))
+                        .collect()
+                }
+                other => panic!("no mistakes in {text:?}: {other:?}"),
+            }
+        };
+        for (text, expected) in [
+            ("interval: 10\n", &[":1 interval"][..]),
+            (
+                "# a comment\n\nmqtt:\n  # adress: x\n  topic: ok\n  adress: b\nusb: []\n",
+                &[":6 mqtt.adress", ":7 usb"],
+            ),
+            (
+                "mqtt:\n  topic: a\ntopic: x\nqueue: {path: q,\n  max_size: 1}\n",
+                &[":3 topic", ":5 queue.max_size"],
+            ),
+            ("mqtt:\n  credfile: [a]\n", &[":2 mqtt.cred_file"]),
+            (
+                "usb: /dev/a\nusb: /dev/b\nmqtt:\n  topic: a\n  topic: b\n",
+                &[":2 usb", ":5 mqtt.topic"],
+            ),
+            ("mqtt: {topic: a}\nmqtt.topic: x\n", &[":2 mqtt.topic"]),
+            ("\u{feff}usb: [a, b]\n", &[":1 usb"]),
+            (
+                "notes: |\n  adress: x\nmqtt:\n  adress: x\n",
+                &[":1 notes", ":4 mqtt.adress"],
+            ),
+        ] {
+            assert_eq!(lines(text), expected, "{text}");
+        }
+        assert_eq!(lines("- a\n"), [" holds no keys; expected lines such as `usb"]);
     }
 
     #[test]
@@ -879,13 +929,13 @@ mod mistakes {
         );
         let file = place.path().display().to_string();
         for expected in [
-            format!("{file}: usbb: "),
-            format!("{file}: queue: "),
-            format!("{file}: send_interval: "),
+            format!("{file}:1: usbb: "),
+            format!("{file}:6: queue: "),
+            format!("{file}:2: send_interval: "),
             "environment variable SMARTMETER_DEBUG: debug: `perhaps`".into(),
             "flag --mqtt_address: mqtt.address: `ws://x`".into(),
-            format!("{file}: mqtt.version: "),
-            format!("{file}: mqtt.topic: "),
+            format!("{file}:5: mqtt.version: "),
+            format!("{file}:4: mqtt.topic: "),
         ] {
             assert!(
                 lines.iter().any(|line| line.trim_start().starts_with(&expected)),

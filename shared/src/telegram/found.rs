@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::{crc16, seven_bit};
+
 /// What was found in the stream, in the order of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
@@ -46,6 +48,47 @@ pub struct Rejected {
     pub length: u64,
     /// Why.
     pub reason: Reason,
+}
+
+impl Rejected {
+    /// What a wrong CRC comes from, where the bytes show it: it would be right with the line ends that the meter sent,
+    /// or as CRC-16/X-25.
+    #[must_use]
+    pub fn meaning(&self) -> Option<&'static str> {
+        let Reason::WrongCrc { given, .. } = self.reason else {
+            return None;
+        };
+        let end = self.bytes.iter().rposition(|&byte| byte == b'!')?;
+        let telegram = seven_bit::stripped(self.bytes.get(..=end)?);
+        if crc16::X25.of(&telegram) == given {
+            return Some(
+                "its CRC is right as CRC-16/X-25, which some meters send: capture takes them after three in a row",
+            );
+        }
+        LINE_ENDS
+            .iter()
+            .any(|line_end| crc16::ARC.of(&with_cr_lf(&telegram, line_end)) == given)
+            .then_some(
+                "its CRC is right with CR LF at the end of each line: something on the way has changed the line ends",
+            )
+    }
+}
+
+/// What programs and terminals make of CR LF.
+const LINE_ENDS: [&[u8]; 4] = [b"\n", b"\r", b"\n\n", b"\r\r\n"];
+
+fn with_cr_lf(mut telegram: &[u8], line_end: &[u8]) -> Vec<u8> {
+    let mut restored = Vec::with_capacity(telegram.len() + telegram.len() / 8);
+    while let Some((&first, rest)) = telegram.split_first() {
+        if let Some(rest) = telegram.strip_prefix(line_end) {
+            restored.extend_from_slice(b"\r\n");
+            telegram = rest;
+        } else {
+            restored.push(first);
+            telegram = rest;
+        }
+    }
+    restored
 }
 
 /// Why a stretch of bytes was rejected.
@@ -137,6 +180,36 @@ impl fmt::Display for Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn rejected(bytes: &[u8], given: u16) -> Rejected {
+        let computed = crc16::ARC.of(bytes);
+        Rejected {
+            position: 0,
+            length: bytes.len() as u64,
+            bytes: [bytes, format!("{given:04X}\r\n").as_bytes()].concat(),
+            reason: Reason::WrongCrc { given, computed },
+        }
+    }
+
+    #[test]
+    fn a_wrong_crc_that_is_right_with_cr_lf_or_as_x25_is_explained() {
+        let sent = "/ISK5\\2M550T-1012\r\n\r\n1-3:0.2.8(50)\r\n1-0:1.7.0(00.318*kW)\r\n!";
+        let given = crc16::ARC.of(sent.as_bytes());
+        for line_end in ["\n", "\r", "\n\n", "\r\r\n"] {
+            let came = sent.replace("\r\n", line_end);
+            let meaning = rejected(came.as_bytes(), given).meaning().unwrap_or_default();
+            assert!(meaning.contains("CR LF"), "{line_end:?}: {meaning}");
+            let damaged = came.replace("318", "319");
+            assert_eq!(
+                rejected(damaged.as_bytes(), given).meaning(),
+                None,
+                "{line_end:?}"
+            );
+        }
+        let of_x25 = rejected(sent.as_bytes(), crc16::X25.of(sent.as_bytes()));
+        assert!(of_x25.meaning().unwrap_or_default().contains("X-25"));
+        assert_eq!(rejected(sent.as_bytes(), given ^ 1).meaning(), None);
+    }
 
     #[test]
     fn names_are_stable_and_words_carry_the_values() {

@@ -23,6 +23,7 @@ use super::{
     Digest, Identity, Imported, ImportedFile, PROTOCOL_VERSION, PublisherReport, Refusal, Reply, Request,
     Start, Status,
 };
+use crate::accounts;
 use crate::bell::Bell;
 use crate::record::Record;
 use crate::regular_file;
@@ -54,8 +55,9 @@ pub enum ClientError {
     },
     /// The file's mode keeps this user out.
     #[error(
-        "no permission to use the socket {}: run as the user that capture runs as, or as a member of its group",
-        path.display()
+        "no permission to use the socket {}: run this with `sudo`, or {}",
+        path.display(),
+        group_advice(path)
     )]
     Permission {
         /// The socket.
@@ -96,6 +98,26 @@ pub enum ClientError {
         /// What it was.
         detail: String,
     },
+}
+
+/// How to join the group that may use the socket; in general words if the socket's folder hides it.
+fn group_advice(path: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let of = |path: &Path| path.metadata().ok().map(|metadata| metadata.gid());
+    let gid = of(path).or_else(|| path.parent().and_then(of));
+    let user = accounts::user_name(rustix::process::geteuid().as_raw());
+    group_words(
+        gid.and_then(accounts::group_name).as_deref(),
+        user.as_deref().unwrap_or("$USER"),
+    )
+}
+
+fn group_words(group: Option<&str>, user: &str) -> String {
+    match group {
+        // Nobody should be in root's group for this.
+        None | Some("root") => "join the group that capture runs as, and log in again".to_owned(),
+        Some(group) => format!("join its group (`sudo usermod -aG {group} {user}`) and log in again"),
+    }
 }
 
 impl ClientError {

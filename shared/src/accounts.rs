@@ -1,0 +1,31 @@
+//! Names of users and groups, as `/etc/passwd` and `/etc/group` have them: for advice to a person.
+
+/// The name of a user.
+pub fn user_name(uid: u32) -> Option<String> {
+    name_in(&std::fs::read_to_string("/etc/passwd").ok()?, uid)
+}
+
+/// The name of a group.
+pub fn group_name(gid: u32) -> Option<String> {
+    name_in(&std::fs::read_to_string("/etc/group").ok()?, gid)
+}
+
+fn name_in(lines: &str, id: u32) -> Option<String> {
+    lines.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_looked_up_by_number() {
+        let group = "root:x:0:\ntty:x:5:\ndialout:x:20:pi,meter\nbroken\n";
+        assert_eq!(name_in(group, 20).as_deref(), Some("dialout"));
+        assert_eq!(name_in(group, 21), None);
+    }
+}
