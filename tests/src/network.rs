@@ -35,25 +35,22 @@ impl Network {
             far: format!("sm-{name}-far-{id}"),
         };
         for host in [&network.near, &network.far] {
-            run(&["ip", "netns", "add", host]);
-            run(&["ip", "-n", host, "link", "set", "lo", "up"]);
+            ip(&["netns", "add", host]);
+            ip(&["-n", host, "link", "set", "lo", "up"]);
         }
         let (near, far) = (&*network.near, &*network.far);
-        run(&[
-            "ip", "-n", near, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", far,
+        ip(&[
+            "-n", near, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", far,
         ]);
         for (host, address, address_6) in [
             (near, "10.77.0.1/24", "2001:db8::1/64"),
             (far, "10.77.0.2/24", "2001:db8::2/64"),
         ] {
-            run(&["ip", "-n", host, "address", "add", address, "dev", "cable"]);
-            run(&[
-                "ip", "-n", host, "address", "add", address_6, "dev", "cable", "nodad",
-            ]);
-            run(&["ip", "-n", host, "link", "set", "cable", "up"]);
+            ip(&["-n", host, "address", "add", address, "dev", "cable"]);
+            ip(&["-n", host, "address", "add", address_6, "dev", "cable", "nodad"]);
+            ip(&["-n", host, "link", "set", "cable", "up"]);
             // A neighbour that the cable leads to and that is not there.
-            run(&[
-                "ip",
+            ip(&[
                 "-n",
                 host,
                 "neigh",
@@ -70,9 +67,9 @@ impl Network {
 
     /// Lets no more through from the far host to the near one.
     pub fn slow_down(&self, rate: &str) {
-        run(&[
-            "ip", "netns", "exec", &self.far, "tc", "qdisc", "add", "dev", "cable", "root", "tbf", "rate",
-            rate, "burst", "3000", "latency", "2s",
+        ip(&[
+            "netns", "exec", &self.far, "tc", "qdisc", "add", "dev", "cable", "root", "tbf", "rate", rate,
+            "burst", "3000", "latency", "2s",
         ]);
     }
 
@@ -141,15 +138,14 @@ fn on(host: &str, command: &Command) -> Command {
     there
 }
 
-fn run(command: &[&str]) {
-    let (program, arguments) = command.split_first().expect("a program");
-    let output = Command::new(program)
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip")
         .args(arguments)
         .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}: is iproute2 installed?"));
+        .unwrap_or_else(|error| panic!("ip: {error}: is iproute2 installed?"));
     assert!(
         output.status.success(),
-        "{command:?}: {}",
+        "ip {arguments:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
 }
