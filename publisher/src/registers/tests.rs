@@ -293,6 +293,34 @@ fn a_meter_of_many_identifiers_does_not_grow_the_memory() {
     }
 }
 
+#[test]
+fn a_register_that_was_away_for_longer_than_the_look_back_begins_again_for_every_reader() {
+    for (absent, delta) in [(LOOK_BACK - 1, ("1", false)), (LOOK_BACK, ("0", true))] {
+        let last = absent + 2;
+        let lines = |sequence| match sequence {
+            1 => vec![import("5")],
+            _ if sequence == last => vec![import("6")],
+            _ => Vec::new(),
+        };
+        let seconds = |sequence| i64::try_from(sequence).expect("small") * 10;
+        let records = (1..=last).map(|sequence| record(sequence, seconds(sequence), &lines(sequence)));
+        let records: Vec<Record> = records.collect();
+        let deltas_of = |aggregator: &mut Aggregator, records: &[Record]| {
+            let mut outputs = take(aggregator, records);
+            aggregator.silence(60_000, &mut outputs);
+            deltas(&outputs, IMPORT)
+        };
+        let [from_the_start, back] = expected([("0", true), delta]);
+        assert_eq!(deltas_of(&mut aggregator(10), &records), [from_the_start, back]);
+        let (before, rest) = records.split_at(records.len() - 1);
+        assert_eq!(
+            deltas_of(&mut resumed(10, before), rest),
+            [back],
+            "{absent} absent"
+        );
+    }
+}
+
 /// What is generated of a telegram: seconds since the one before; whether the value and the identifier of import and
 /// of gas are present; which of the two meters is exchanged with it; how much both have counted, in thousandths.
 type Made = (i64, [bool; 4], usize, u32);
