@@ -274,7 +274,7 @@ fn what_stands_in_the_place_of_a_file_or_a_folder_is_named_and_not_waited_for() 
             run_capture(folder.path(), &["import", name]),
         ];
         for ran in read {
-            assert!(ran.errors.contains(&format!("it is {what}")), "{ran:?}");
+            assert!(ran.errors.contains(&format!("is {what}")), "{ran:?}");
         }
     }
     for (name, what) in [
