@@ -10,7 +10,8 @@
 //!
 //! * A total that falls to zero is held back until it is above zero again, or until ten minutes have passed by the
 //!   telegrams' times. Meters that restart send such zeros. After ten minutes it is a new register.
-//! * A total that falls to another value is a new register: it has wrapped, or another meter has the identifier.
+//! * A total that falls to another value above zero is a new register: it has wrapped, or another meter has the
+//!   identifier. One that is below zero nets both ways: what it falls by counts.
 //! * A meter whose identifier is absent from a telegram is the one that was last stated on that channel.
 
 use std::collections::BTreeMap;
@@ -239,7 +240,8 @@ impl Entry {
         }
         match returns_to {
             Some((former, _)) => Step::Grown(value.checked_sub(former)),
-            None if value < before => Step::First,
+            // One that is below zero nets both ways, so it can fall.
+            None if value < before && !value.is_sign_negative() && !before.is_sign_negative() => Step::First,
             None => Step::Grown(value.checked_sub(before)),
         }
     }

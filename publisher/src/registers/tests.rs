@@ -236,6 +236,21 @@ fn a_register_that_wraps_begins_again() {
 }
 
 #[test]
+fn a_register_below_zero_goes_either_way() {
+    let (outputs, _) = of_import(&[(0, "0.5"), (10, "-1"), (20, "-1.5"), (30, "-1"), (40, "0.25")]);
+    assert_eq!(
+        deltas(&outputs, IMPORT),
+        expected([
+            ("0", true),
+            ("-1.5", false),
+            ("-0.5", false),
+            ("0.5", false),
+            ("1.25", false)
+        ])
+    );
+}
+
+#[test]
 fn gas_with_a_valid_time_and_zero_is_held_back_too() {
     let at = |sequence, seconds, value| record(sequence, seconds, &gas(1, Some("31"), value));
     let outputs = take_all(&[at(1, 0, "5123.456"), at(2, 10, "0"), at(3, 20, "5123.5")]);
