@@ -5,7 +5,7 @@
 //! port ──bytes──► intake's thread (assembler) ──Arrived──► bounded channel ──► the queue's thread
 //! ```
 //!
-//! What always holds: a telegram that was accepted is in the channel or was taken from it, never dropped.
+//! Invariant: a telegram that was accepted is in the channel or was taken from it, never dropped.
 //! When the queue's thread falls behind, the reader waits, and the operating system's buffers behind it.
 //! Rejected stretches are counted, and the last few are kept, within a bound.
 

@@ -7,7 +7,7 @@
 //! session ──────Order────────────►                     └── Reply ──► session
 //! ```
 //!
-//! What always holds:
+//! Invariants:
 //!
 //! * What is taken from the channel in one go is made durable in one flush, and nothing waits longer for
 //!   its flush than `flush_interval`.

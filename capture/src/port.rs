@@ -1,6 +1,6 @@
 //! The meter's port: a serial device, a TCP connection, a file or standard input, as one stream of bytes.
 //!
-//! What always holds: reading never waits to fill a buffer, so that a telegram's last byte is handed on
+//! Invariant: reading never waits to fill a buffer, so that a telegram's last byte is handed on
 //! when it comes; every wait ends at once when capture is asked to stop, except that a name is looked up
 //! and a connection made on a thread of its own, which is left behind; no listening socket is opened.
 

@@ -1,6 +1,6 @@
 //! The server: accepts on the Unix socket and gives each session a thread of its own, up to a bound.
 //!
-//! What always holds: a session that misbehaves ends, and nothing else does; the number of threads and
+//! Invariant: a session that misbehaves ends, and nothing else does; the number of threads and
 //! the memory for them are bounded whatever connects; stopping wakes every session.
 
 pub mod session;
@@ -185,7 +185,7 @@ impl Acceptor {
     }
 }
 
-/// Lines of clients that connect and disconnect, one after the other: publishers that are started anew a few times.
+/// Lines of clients that connect and disconnect, one after the other: publishers that are restarted a few times.
 const CONNECTIONS_AT_ONCE: u32 = 20;
 
 /// Says that there are too many sessions, without waiting for anybody.

@@ -1,7 +1,7 @@
 //! Delivery: which message is sent when, and how far the cursor may move. A state machine without
 //! clock, socket or thread: events go in with the time they happened at, actions come out.
 //!
-//! What always holds:
+//! Invariants:
 //!
 //! * The cursor moves only to the end of a closed interval, and only when every message before that
 //!   end has been acknowledged (or passed over, which is counted and said).

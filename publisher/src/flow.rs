@@ -2,7 +2,7 @@
 //! the two are told comes out. Holds the aggregation and the delivery, and neither clock, socket nor
 //! thread, so that all of it can be tried with faults from a seed.
 //!
-//! What always holds:
+//! Invariants:
 //!
 //! * A batch of records is asked for only while delivery has room, and not before all but the one before it
 //!   have been taken in: memory is bounded by the window and two batches.

@@ -2,7 +2,7 @@
 //! and says what the broker answered. It holds no message and takes no decision about one: those are
 //! delivery's.
 //!
-//! What always holds:
+//! Invariants:
 //!
 //! * There is no connection before [`Command::Connect`] and none after [`Command::Leave`]: a broker ends
 //!   the connection of another client with the same id, so whoever asks must be the one to have it.

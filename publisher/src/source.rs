@@ -1,7 +1,7 @@
 //! The session with capture: a thread of its own that connects to the socket, reads what it is told
 //! to, and hands over commits and reports between two reads.
 //!
-//! What always holds:
+//! Invariants:
 //!
 //! * It reads only on command, one batch at a time, so whoever gives the commands bounds the memory.
 //! * Commands name the session they are for; those for a former one are dropped.

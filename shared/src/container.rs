@@ -53,7 +53,7 @@ pub fn localhost_advice(host: &str, key: &str, is_inside: bool) -> String {
     )
 }
 
-/// Waits before the program ends with `exit`, where the environment asks for it and that is an end which comes again
+/// Waits before the program ends with `exit`, if the environment asks for it and that is an end which comes again
 /// at every start: with a wrong configuration until one of its files changes, with a wrong command line until a signal
 /// asks for the end. Without [`WAIT_VARIABLE`] it returns at once.
 pub fn wait_before(exit: Exit, flags: &Flags) {

@@ -112,7 +112,7 @@ impl<'t> Readings<'t> {
 
     /// The device of this kind that is in use: the one with the newest reading, since a meter that was
     /// exchanged stays on its channel with its last. One that is dated more than a day ahead of the telegram
-    /// is that only if there is no other. Where none of that kind has a reading, the first.
+    /// is that only if there is no other. If none of that kind has a reading, the first.
     pub fn live_device(&self, kind: DeviceKind) -> Option<&Device<'t>> {
         device::live(&self.devices, kind, self.time)
     }

@@ -1,7 +1,7 @@
 //! A TCP connection to a host, for capture's `tcp://` meter and for the publisher's broker: the name is looked up
 //! at every attempt, and its addresses are raced.
 //!
-//! What always holds:
+//! Invariants:
 //!
 //! * An address that does not answer delays the next one by a quarter of a second, not by a timeout.
 //! * Looking up a name cannot be interrupted: whoever must not wait calls this on a thread of its own.

@@ -1,7 +1,7 @@
 //! The telegrams of a file to import: a raw capture, cut and checked as intake does, or JSON lines as
 //! export writes them.
 //!
-//! What always holds: memory is bounded by one line or telegram, and what is not a valid telegram is
+//! Invariant: memory is bounded by one line or telegram, and what is not a valid telegram is
 //! handed out as rejected with its place and the reason, never imported.
 
 use std::collections::BTreeSet;

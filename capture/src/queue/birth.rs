@@ -1,7 +1,7 @@
 //! Tells whether the folder is a copy: a file that holds the moment of its own birth, as the file system tells it.
 //!
 //! However a folder is copied and put back (`cp`, `rsync`, `tar`, over another folder or in place of it), what is then
-//! at this name was born at another moment than it says, since the file is made anew at every opening and at every
+//! at this name was born at another moment than it says, since the file is made again at every opening and at every
 //! end in order. What is moved keeps its birth. It also holds when it was last written, for a copy that was taken since
 //! the last opening and is put over the files after a kill.
 //!
@@ -67,7 +67,7 @@ impl Birth {
             .min()
     }
 
-    /// Makes the file anew. A disk that has no room for it only keeps an older one.
+    /// Makes the file again. A disk that has no room for it only keeps an older one.
     pub(super) fn write(&mut self, path: &Path) {
         let mut made = || {
             let next = path.with_extension("next");

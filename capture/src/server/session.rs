@@ -7,7 +7,7 @@
 //!                                                        a new identity of the queue
 //! ```
 //!
-//! What always holds: whatever a client does, its session ends within the limits and its consumer is free
+//! Invariant: whatever a client does, its session ends within the limits and its consumer is free
 //! again; memory is bounded by one request and one reply.
 
 use std::io::{Read, Write};

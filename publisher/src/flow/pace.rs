@@ -9,7 +9,7 @@
 //!   the last one's time. From [`LEAD`] before that on it is read as it comes.
 //! * So it is from [`LEAD`] before the silence closes the interval, or the meter counts as offline.
 //!
-//! What always holds: what these do not foresee (a meter whose clock is set, a system's clock that jumped back) is
+//! Invariant: what these do not foresee (a meter whose clock is set, a system's clock that jumped back) is
 //! read [`PACE`] later than it could be, and no more.
 
 use std::time::Duration;

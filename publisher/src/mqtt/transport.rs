@@ -2,7 +2,7 @@
 //! only its owner can do: race the addresses of a name, know what the broker's side has taken, keep little in the
 //! system's buffers, and bound what comes in before anything is made of it.
 //!
-//! What always holds:
+//! Invariants:
 //!
 //! * The system holds at most [`UNSENT_BYTES`] beyond what the network carries at present, so that a write that
 //!   would block means that the broker's side takes no more, and what was written has been taken but for that much.

@@ -136,7 +136,7 @@ impl Trouble {
         }
     }
 
-    /// The same, where the broker's host is not the machine that its user thinks of.
+    /// The same, if the broker's host is not the machine that its user thinks of.
     fn of_localhost(mut self, broker: &BrokerAddress) -> Self {
         if self.cause == Cause::Unreachable {
             let advice = container::localhost_advice(&broker.host, "mqtt.address", container::is_inside());

@@ -1,7 +1,7 @@
 //! The JSON objects of telegrams one after the other, of which only what is new is written: the rest is copied from
 //! the object before.
 //!
-//! What always holds: the object is byte for byte what [`super::write`] makes of the same readings. Each value that a
+//! Invariant: the object is byte for byte what [`super::write`] makes of the same readings. Each value that a
 //! telegram can say anew by itself ([`Field`]) stands in one place of the object, noted when it was written whole, and
 //! nothing else in the object is made of it.
 

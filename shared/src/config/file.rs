@@ -91,7 +91,7 @@ fn advice(error: &io::Error) -> &'static str {
 fn folder_advice(is_inside: bool) -> &'static str {
     if is_inside {
         "the container engine makes one when the file that it is to mount does not exist on the host: remove the folder \
-         there, put the file in its place, and make the container anew (docker compose up -d --force-recreate)"
+         there, put the file in its place, and recreate the container (docker compose up -d --force-recreate)"
     } else {
         "expected a file"
     }

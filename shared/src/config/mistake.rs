@@ -38,7 +38,7 @@ pub struct Mistake {
     pub origin: Origin,
     /// Dotted path of the key; empty where the mistake is about the file as a whole.
     pub key: String,
-    /// The line of the file on which the key stands, where that is known.
+    /// The line of the file on which the key stands, if that is known.
     pub line: Option<usize>,
     /// The value and what is expected, in words.
     pub fault: String,

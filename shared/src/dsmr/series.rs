@@ -4,7 +4,7 @@
 //! So a telegram is compared with the one before it, and where it differs in nothing but the contents of such fields,
 //! and these are written as the standard prints them, they alone are read. Any other telegram is read whole.
 //!
-//! What always holds: [`Series::readings`] is what [`super::parse`] makes of the last telegram. Contents are read alone
+//! Invariant: [`Series::readings`] is what [`super::parse`] makes of the last telegram. Contents are read alone
 //! only where the field says them in full, before and now, and where they hold neither bracket nor line end within, so
 //! that the lines are the same. Which object has which place, and what is left to hand on, follows from the names and
 //! from all other contents, and those are among the bytes that have to be the same.

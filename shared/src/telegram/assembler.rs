@@ -2,7 +2,7 @@
 //!
 //! Pure: it knows no port and no clock.
 //!
-//! # What always holds
+//! # Invariants
 //!
 //! * Any chunking of the same bytes gives the same result, since every byte is a step of its own; a run of bytes
 //!   that decide nothing is one step, which is the same.

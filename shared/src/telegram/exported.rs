@@ -1,7 +1,7 @@
 //! The lines of `capture export --format jsonl`, as far as both programs read them: a JSON object a line, in
 //! it the telegram, each of its bytes as the character of that number (ISO 8859-1).
 //!
-//! What always holds: memory is bounded by one line, and a telegram comes out byte for byte as it went in, or
+//! Invariant: memory is bounded by one line, and a telegram comes out byte for byte as it went in, or
 //! not at all.
 
 use std::io::{self, BufRead, Read};

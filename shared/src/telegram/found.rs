@@ -51,7 +51,7 @@ pub struct Rejected {
 }
 
 impl Rejected {
-    /// What a wrong CRC comes from, where the bytes show it: it would be right with the line ends that the meter sent,
+    /// What a wrong CRC comes from, if the bytes show it: it would be right with the line ends that the meter sent,
     /// or as CRC-16/X-25.
     #[must_use]
     pub fn meaning(&self) -> Option<&'static str> {

@@ -4,7 +4,7 @@
 //! bytes in `shared/tests/wire.rs` fail where another version of it, or another crate in its place,
 //! writes a single byte differently.
 //!
-//! What always holds: a frame's length is checked before anything is allocated for it, memory grows with
+//! Invariant: a frame's length is checked before anything is allocated for it, memory grows with
 //! the bytes that have come and not with those that were announced, and no input panics.
 
 use std::io::{ErrorKind, Read};

@@ -4,7 +4,7 @@
 //! Here a flush is one page, written over one that is no longer needed in a file that keeps its size, so that syncing
 //! it has nothing of the file system's to write. Some sixty flushes later their blocks go to sled as one.
 //!
-//! What always holds:
+//! Invariants:
 //!
 //! * What is in it is behind all that sled has. A block that is to go to sled behind one of the journal's takes that one
 //!   along.
