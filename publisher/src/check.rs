@@ -26,7 +26,12 @@ pub fn check(loaded: &Loaded, output: &mut dyn Write) -> Result<(), String> {
         Ok((Some(_), _)) => report.take("decryption_key", &Ok("32 hex digits".to_owned())),
         Err(error) => report.take("decryption_key", &Err(error.to_string())),
     }
-    report.take("queue.socket", &socket(loaded));
+    let socket = socket(loaded);
+    let queue = socket
+        .as_ref()
+        .map_or("QUEUE", |(queue, _)| queue.as_str())
+        .to_owned();
+    report.take("queue.socket", &socket.map(|(_, words)| words));
     match settings::mqtt(&config.mqtt) {
         Err(error) => report.take("mqtt", &Err(error.to_string())),
         Ok((settings, warnings)) => {
@@ -34,7 +39,7 @@ pub fn check(loaded: &Loaded, output: &mut dyn Write) -> Result<(), String> {
                 report.note(&format!("mqtt: {warning}"));
             }
             for broker in &config.mqtt.brokers {
-                report.take("mqtt.address", &answer(&settings, broker));
+                report.take("mqtt.address", &answer(&settings, broker, &queue));
             }
         }
     }
@@ -42,21 +47,23 @@ pub fn check(loaded: &Loaded, output: &mut dyn Write) -> Result<(), String> {
     report.end()
 }
 
-fn socket(loaded: &Loaded) -> Result<String, String> {
+/// The identity of the queue, and words.
+fn socket(loaded: &Loaded) -> Result<(String, String), String> {
     let socket = &loaded.config.queue.socket;
     let mut client = Client::connect(socket, SOCKET_TIMEOUT).map_err(|error| error.to_string())?;
     let status = client.status().map_err(|error| error.to_string())?;
-    Ok(format!(
+    let words = format!(
         "capture {} serves the queue {} at {}, newest telegram #{}",
         status.version,
         status.queue,
         socket.display(),
         status.head
-    ))
+    );
+    Ok((status.queue, words))
 }
 
 /// Connects to one broker and says what it answered.
-fn answer(settings: &MqttSettings, broker: &BrokerAddress) -> Result<String, String> {
+fn answer(settings: &MqttSettings, broker: &BrokerAddress, queue: &str) -> Result<String, String> {
     let settings = MqttSettings {
         brokers: vec![broker.clone()],
         client_id: format!("{}-check-{}", settings.client_id, std::process::id()),
@@ -69,7 +76,10 @@ fn answer(settings: &MqttSettings, broker: &BrokerAddress) -> Result<String, Str
         let _ = sender.send(event);
     })
     .map_err(|error| error.to_string())?;
-    mqtt.tell(Command::Connect).map_err(|stuck| stuck.to_string())?;
+    mqtt.tell(Command::Connect {
+        queue: queue.to_owned(),
+    })
+    .map_err(|stuck| stuck.to_string())?;
     // Two versions may be tried one after the other.
     let outcome = match events.recv_timeout(CONNECT_TIMEOUT * 2 + Duration::from_secs(1)) {
         Ok(MqttEvent::Connected {

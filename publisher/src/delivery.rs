@@ -369,6 +369,13 @@ impl Delivery {
             .is_none_or(|connection| connection.in_flight.is_empty())
     }
 
+    /// Whether readings or a summary have been acknowledged on the present connection.
+    pub fn has_progressed(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| connection.has_progressed)
+    }
+
     /// Payload bytes held.
     pub fn bytes_held(&self) -> usize {
         self.window.bytes()

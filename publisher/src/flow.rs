@@ -20,6 +20,7 @@
 //!   nothing of it committed to the new one.
 
 mod ahead;
+mod broker;
 mod demand;
 mod pace;
 mod words;
@@ -38,9 +39,10 @@ use crate::aggregate::{self, Aggregator, Output, Taken};
 use crate::decrypt::{Decryption, Keys};
 use crate::delivery::{self, Action, Delivery, Event, Notice};
 use crate::misfits;
-use crate::mqtt::{Command, MqttEvent, Topics};
+use crate::mqtt::{self, Command, MqttEvent, Topics};
 use crate::source::{Opened, SourceCommand, SourceEvent};
 use ahead::Ahead;
+use broker::{BrokerLog, Standing};
 use demand::Demand;
 use pace::Pace;
 
@@ -71,6 +73,8 @@ pub struct FlowSettings {
     pub max_payload_bytes: usize,
     /// Where messages go; a kind without a topic is off.
     pub topics: Topics,
+    /// How the broker knows this client, as configured.
+    pub client_id: String,
     /// What to do with a message that the broker will never take.
     pub on_rejected: OnTrouble,
     /// Silence after which the meter counts as offline.
@@ -136,6 +140,9 @@ pub struct Flow {
     pace: Pace,
     demand: Demand,
     told: Told,
+    broker: BrokerLog,
+    /// How the broker knows this client.
+    client_id: String,
     report: Report,
 }
 
@@ -282,6 +289,8 @@ impl Flow {
             pace,
             demand: Demand::default(),
             told: Told::default(),
+            broker: BrokerLog::default(),
+            client_id: String::new(),
             report: Report {
                 connection: "connecting for the first time".to_owned(),
                 ..Report::default()
@@ -343,6 +352,9 @@ impl Flow {
         if let Some(too_slow) = self.demand.is_news(self.delivery.link_rate()) {
             tracing::warn!("{}", words::too_slow(too_slow));
         }
+        let standing = self.standing();
+        let told = self.broker.goes_on(self.now.elapsed, standing);
+        self.tell_connected(told);
         self.send_commit(orders);
         self.ask(orders);
         self.send_report(orders);
@@ -391,21 +403,12 @@ impl Flow {
                 }
                 // A capture that is away does not say that the other publisher has gone.
                 self.is_taken |= is_taken;
-                self.connect_or_leave(orders);
+                if self.is_taken && self.is_connecting {
+                    self.is_connecting = false;
+                    orders.push(Order::Mqtt(Command::Leave));
+                }
             }
             SourceEvent::Finished => self.session = None,
-        }
-    }
-
-    fn connect_or_leave(&mut self, orders: &mut Vec<Order>) {
-        if self.is_connecting == self.is_taken {
-            self.is_connecting = !self.is_taken;
-            let command = if self.is_connecting {
-                Command::Connect
-            } else {
-                Command::Leave
-            };
-            orders.push(Order::Mqtt(command));
         }
     }
 
@@ -420,7 +423,14 @@ impl Flow {
         } = opened;
         self.told.capture.clear();
         self.is_taken = false;
-        self.connect_or_leave(orders);
+        if !self.is_connecting {
+            self.is_connecting = true;
+            if self.client_id.is_empty() {
+                self.client_id = mqtt::client_id(&self.settings.client_id, &identity);
+            }
+            let queue = identity.clone();
+            orders.push(Order::Mqtt(Command::Connect { queue }));
+        }
         self.session = Some(session);
         self.is_reading = false;
         self.meter.is_live = false;
@@ -558,16 +568,10 @@ impl Flow {
                 takes_retained,
             } => {
                 self.connection = Some(connection);
-                self.told.broker.clear();
-                let lag = self
-                    .queue
-                    .as_ref()
-                    .map(|queue| queue.head.saturating_sub(queue.committed));
-                let waiting = lag
-                    .map(|lag| format!("; {}", words::waiting(lag)))
-                    .unwrap_or_default();
-                tracing::info!("connected to {broker} ({version}){waiting}");
-                self.report_connection(format!("connected to {broker} ({version})"));
+                let words = format!("connected to {broker} ({version})");
+                let told = self.broker.connected(self.now.elapsed, words.clone());
+                self.tell_connected(told);
+                self.report_connection(words);
                 self.deliver(
                     Event::Connected {
                         receive_maximum,
@@ -576,7 +580,7 @@ impl Flow {
                     },
                     orders,
                 );
-                if lag.is_some_and(|lag| lag > 0) {
+                if self.lag().is_some_and(|lag| lag > 0) {
                     self.ask_for_the_head(orders);
                 }
             }
@@ -599,7 +603,13 @@ impl Flow {
             MqttEvent::Lost(trouble) => {
                 self.connection = None;
                 Told::is_news(&mut self.told.broker, &trouble.to_string());
-                tracing::warn!("lost the broker {trouble}; telegrams are kept in the queue meanwhile");
+                let standing = self.standing();
+                let told = self
+                    .broker
+                    .lost(self.now.elapsed, &trouble, &self.client_id, standing);
+                if let Some(words) = told {
+                    tracing::warn!("{words}");
+                }
                 self.report_connection(format!("lost {trouble}"));
                 self.deliver(
                     Event::Disconnected {
@@ -617,10 +627,30 @@ impl Flow {
             }
             MqttEvent::Left => {
                 self.connection = None;
+                self.broker.left();
                 let reason = "another publisher is this consumer".to_owned();
                 self.deliver(Event::Disconnected { reason }, orders);
             }
             MqttEvent::Finished => self.connection = None,
+        }
+    }
+
+    fn lag(&self) -> Option<u64> {
+        let queue = self.queue.as_ref()?;
+        Some(queue.head.saturating_sub(queue.committed))
+    }
+
+    fn tell_connected(&mut self, words: Option<String>) {
+        let Some(words) = words else { return };
+        self.told.broker.clear();
+        let waiting = self.lag().map(|lag| format!("; {}", words::waiting(lag)));
+        tracing::info!("{words}{}", waiting.unwrap_or_default());
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            has_progressed: self.delivery.has_progressed(),
+            is_idle: self.delivery.is_idle(),
         }
     }
 

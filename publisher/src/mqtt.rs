@@ -13,6 +13,8 @@
 //! * Only PUBACK counts, under MQTT 5 only with the reasons success and no-matching-subscribers.
 //!   Acknowledgements that came in just before a connection was lost count too.
 //! * What the broker sends is bounded before it is read, and whatever was not asked for ends the connection.
+//! * Only acknowledged readings or summaries are progress. After progress the same broker is tried first, after the
+//!   shortest pause. A broker that ends the connection without progress, or has none, is left for the next of the list.
 //! * Names are resolved at every attempt, and their addresses raced.
 
 mod connection;
@@ -25,10 +27,10 @@ mod version5;
 
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shared::backoff::Backoff;
-use shared::config::{BrokerAddress, MqttVersion};
+use shared::config::{BrokerAddress, BrokerOrder, MqttVersion, key};
 use tokio::sync::mpsc;
 
 use crate::delivery::{Fault, Kind, Message, WINDOW_MESSAGES};
@@ -45,8 +47,6 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// A connection that lasted this long starts the delays from the first again.
-const LASTING: Duration = Duration::from_secs(10);
 /// Commands under way to the thread: more than delivery ever has outstanding on two connections.
 const COMMANDS: usize = 4 * WINDOW_MESSAGES;
 
@@ -55,9 +55,11 @@ const COMMANDS: usize = 4 * WINDOW_MESSAGES;
 pub struct MqttSettings {
     /// Brokers to try in turn; not empty.
     pub brokers: Vec<BrokerAddress>,
+    /// Whether they are tried as they are listed.
+    pub order: BrokerOrder,
     /// Which version to speak.
     pub version: MqttVersion,
-    /// How the broker knows this client; one connection at a time for each.
+    /// How the broker knows this client; one connection at a time for each. May hold [`key::QUEUE`].
     pub client_id: String,
     /// User and password.
     pub login: Option<Login>,
@@ -140,7 +142,10 @@ impl Topics {
 #[derive(Debug)]
 pub enum Command {
     /// From now on keep a connection.
-    Connect,
+    Connect {
+        /// The queue's identity, for the client identifier.
+        queue: String,
+    },
     /// Say goodbye, so that the will is not published, and keep no connection until the next
     /// [`Command::Connect`]. Answered by [`MqttEvent::Left`].
     Leave,
@@ -277,6 +282,9 @@ struct Keeper<R> {
 
 impl<R: FnMut(MqttEvent)> Keeper<R> {
     async fn run(mut self) {
+        if self.settings.order == BrokerOrder::Random {
+            shuffle(&mut self.settings.brokers);
+        }
         while self.wait_to_connect().await && self.keep_connected().await {
             (self.report)(MqttEvent::Left);
         }
@@ -287,7 +295,10 @@ impl<R: FnMut(MqttEvent)> Keeper<R> {
     async fn wait_to_connect(&mut self) -> bool {
         loop {
             match self.commands.recv().await {
-                Some(Command::Connect) => return true,
+                Some(Command::Connect { queue }) => {
+                    self.settings.client_id = client_id(&self.settings.client_id, &queue);
+                    return true;
+                }
                 Some(Command::Finish) | None => return false,
                 Some(Command::Leave | Command::Publish { .. } | Command::Abandon { .. }) => {}
             }
@@ -302,8 +313,8 @@ impl<R: FnMut(MqttEvent)> Keeper<R> {
             let Some(broker) = self.settings.brokers.get(turn.broker()).cloned() else {
                 return false;
             };
-            let began = Instant::now();
             let ended = self.connect(&broker, &mut turn).await;
+            let mut is_pause_due = false;
             let trouble = match ended {
                 Ended::Finished => return false,
                 Ended::Left => return true,
@@ -313,18 +324,19 @@ impl<R: FnMut(MqttEvent)> Keeper<R> {
                 }
                 Ended::Lost {
                     trouble,
-                    has_acknowledged,
+                    has_progressed,
                 } => {
-                    if has_acknowledged || began.elapsed() >= LASTING {
+                    if has_progressed {
                         backoff.reset();
-                        turn.restart();
+                        turn.stay();
+                        is_pause_due = true;
                     }
                     (self.report)(MqttEvent::Lost(trouble.clone()));
                     trouble
                 }
             };
             tracing::debug!("{trouble}");
-            if !turn.next() {
+            if !is_pause_due && !turn.next() {
                 continue;
             }
             let delay = backoff.next_delay(crate::jitter::random());
@@ -411,10 +423,23 @@ impl<R: FnMut(MqttEvent)> Keeper<R> {
                 command = self.commands.recv() => match command {
                     Some(Command::Finish) | None => return Paused::Finished,
                     Some(Command::Leave) => return Paused::Left,
-                    Some(Command::Connect | Command::Publish { .. } | Command::Abandon { .. }) => {}
+                    Some(Command::Connect { .. } | Command::Publish { .. } | Command::Abandon { .. }) => {}
                 },
             }
         }
+    }
+}
+
+/// The client identifier of a publisher of this queue.
+pub fn client_id(configured: &str, queue: &str) -> String {
+    configured.replace(key::QUEUE, queue)
+}
+
+/// Fisher and Yates.
+fn shuffle(brokers: &mut [BrokerAddress]) {
+    for last in (1..brokers.len()).rev() {
+        let other = crate::jitter::random() as usize % (last + 1);
+        brokers.swap(last, other);
     }
 }
 
@@ -455,10 +480,9 @@ impl Turn {
         self.begins_with_311 = !self.begins_with_311;
     }
 
-    /// After a connection that did its work the first broker of the list is the first choice again.
-    fn restart(&mut self) {
-        self.broker = self.brokers.saturating_sub(1);
-        self.tried = self.brokers.saturating_sub(1);
+    /// After a connection that did its work its broker is the first choice.
+    fn stay(&mut self) {
+        self.tried = 0;
         self.begins_with_311 = false;
     }
 

@@ -114,7 +114,9 @@ pub fn replay(config: &Config, options: &ReplayOptions, out: impl Write) -> Resu
         // Nobody listens any longer when the replay has ended.
         let _ = events.send(ReplayEvent::Mqtt(event));
     })?;
-    mqtt.tell(Command::Connect)?;
+    mqtt.tell(Command::Connect {
+        queue: reader.identity_of(u64::MAX).0.to_owned(),
+    })?;
     let delivery = Delivery::new(delivery::Settings {
         has_availability: false,
         on_rejected: config.mqtt.on_rejected,

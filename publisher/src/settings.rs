@@ -76,6 +76,7 @@ pub fn mqtt(config: &MqttConfig) -> Result<Warned<MqttSettings>, SettingsError> 
     }
     let settings = MqttSettings {
         brokers: config.brokers.clone(),
+        order: config.broker_order,
         version: config.version,
         client_id: config.client_id.clone(),
         login,
@@ -133,6 +134,7 @@ pub fn flow(config: &Config, keys: Option<Keys>) -> FlowSettings {
         interval_seconds: config.send_interval_seconds,
         max_payload_bytes: config.mqtt.max_payload_bytes,
         topics: topics(&config.mqtt),
+        client_id: config.mqtt.client_id.clone(),
         on_rejected: config.mqtt.on_rejected,
         meter_timeout: config.meter_timeout,
         keys,

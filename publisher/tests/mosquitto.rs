@@ -16,7 +16,7 @@ use publisher::delivery::{Fault, Kind, Message};
 use publisher::mqtt::{
     Cause, Command, Login, Mqtt, MqttEvent, MqttSettings, TlsFiles, Topics, Trouble, Will, configure_tls,
 };
-use shared::config::{BrokerAddress, MqttVersion};
+use shared::config::{BrokerAddress, BrokerOrder, MqttVersion};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -89,6 +89,7 @@ impl Mosquitto {
                 port: self.port,
                 is_tls: false,
             }],
+            order: BrokerOrder::Listed,
             version,
             client_id: "publisher-test".to_owned(),
             login: None,
@@ -165,7 +166,10 @@ impl Bench {
             let _ = sender.send(event);
         })
         .expect("a thread");
-        mqtt.tell(Command::Connect).expect("the thread runs");
+        mqtt.tell(Command::Connect {
+            queue: "q1".to_owned(),
+        })
+        .expect("the thread runs");
         Self {
             mqtt,
             events,

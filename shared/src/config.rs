@@ -288,6 +288,8 @@ pub enum OnTrouble {
 pub struct MqttConfig {
     /// `address`: brokers to try in turn; never empty.
     pub brokers: Vec<BrokerAddress>,
+    /// `address_order`: the order in which they are tried.
+    pub broker_order: BrokerOrder,
     /// `version`.
     pub version: MqttVersion,
     /// `topic`: where the readings go.
@@ -308,7 +310,7 @@ pub struct MqttConfig {
     pub consumer: String,
     /// `start`: where a new consumer begins.
     pub start: crate::wire::Start,
-    /// `client_id`.
+    /// `client_id`; may hold [`key::QUEUE`].
     pub client_id: String,
     /// `summary_topic`; off where none.
     pub summary_topic: Option<String>,
@@ -327,6 +329,15 @@ pub struct BrokerAddress {
     pub port: u16,
     /// Whether the connection is TLS.
     pub is_tls: bool,
+}
+
+/// The order in which a list of brokers is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokerOrder {
+    /// As they are listed.
+    Listed,
+    /// Shuffled at each start, so that many publishers with one list spread over it.
+    Random,
 }
 
 /// Which version of MQTT to speak.

@@ -265,7 +265,7 @@ impl Live {
                         Kind::Summary | Kind::State => {}
                     }
                 }
-                Order::Mqtt(Command::Connect) => {}
+                Order::Mqtt(Command::Connect { .. }) => {}
                 Order::Mqtt(command) => panic!("nothing fails, and it is told {command:?}"),
             }
         }

@@ -155,6 +155,7 @@ pub(super) fn settings() -> FlowSettings {
             state: Some("meter/state".to_owned()),
             availability: Some("meter/availability".to_owned()),
         },
+        client_id: "meter-{queue}".to_owned(),
         on_rejected: OnTrouble::Wait,
         meter_timeout: Duration::from_secs(120),
         keys: None,
@@ -333,7 +334,7 @@ impl Simulation {
         let mut has_left = false;
         for order in orders {
             match order {
-                Order::Mqtt(Command::Connect) => self.is_connecting = true,
+                Order::Mqtt(Command::Connect { .. }) => self.is_connecting = true,
                 Order::Mqtt(Command::Leave) => {
                     self.is_connecting = false;
                     has_left = true;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::incoming::{Expected, Unexpected, next_packet};
 use super::transport::{Exchange, Transport};
 use super::{CONNECT_TIMEOUT, Cause, Command, KEEP_ALIVE, MqttEvent, MqttSettings, Trouble, Will};
-use crate::delivery::{Fault, Message, WINDOW_MESSAGES};
+use crate::delivery::{Fault, Kind, Message, WINDOW_MESSAGES};
 
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(300);
@@ -91,7 +91,9 @@ pub(super) enum Ended {
     /// It was there and is gone.
     Lost {
         trouble: Trouble,
-        has_acknowledged: bool,
+        /// Whether readings or a summary were acknowledged.
+        /// Whether readings or a summary were acknowledged.
+        has_progressed: bool,
     },
     /// As wanted, and the thread with it.
     Finished,
@@ -118,7 +120,7 @@ pub(super) async fn keep<P: Protocol>(
                 Some(Command::Leave) => return Ended::Left,
                 Some(Command::Finish) | None => return Ended::Finished,
                 // For a former connection.
-                Some(Command::Connect | Command::Publish { .. } | Command::Abandon { .. }) => {}
+                Some(Command::Connect { .. } | Command::Publish { .. } | Command::Abandon { .. }) => {}
             },
             opened = &mut opening => match opened {
                 Ok(Ok(opened)) => break opened,
@@ -168,7 +170,7 @@ pub(super) async fn keep<P: Protocol>(
                     let trouble = Trouble::other(broker, reason);
                     return life.ended(trouble, None, line.outgoing.len(), report);
                 }
-                Some(Command::Connect | Command::Publish { .. } | Command::Abandon { .. }) => {}
+                Some(Command::Connect { .. } | Command::Publish { .. } | Command::Abandon { .. }) => {}
                 Some(Command::Leave) => goodbye = Some(Goodbye::until_connect()),
                 Some(Command::Finish) => goodbye = Some(Goodbye::for_good()),
                 None => return Ended::Finished,
@@ -370,7 +372,7 @@ struct Life<'a> {
     broker: &'a BrokerAddress,
     number: u64,
     version: &'static str,
-    has_acknowledged: bool,
+    has_progressed: bool,
     /// Acknowledged, and not reported yet.
     acknowledged: Vec<u64>,
     /// Messages that are not written yet, in order.
@@ -380,7 +382,7 @@ struct Life<'a> {
     /// Bytes ever put into `outgoing`.
     put: u64,
     /// Messages by the packet id that they were sent under.
-    sent: HashMap<u16, u64>,
+    sent: HashMap<u16, (u64, Kind)>,
     last_packet_id: u16,
 }
 
@@ -396,7 +398,7 @@ impl<'a> Life<'a> {
             broker,
             number,
             version,
-            has_acknowledged: false,
+            has_progressed: false,
             acknowledged: Vec::new(),
             queued: VecDeque::new(),
             handing_over: VecDeque::new(),
@@ -470,7 +472,7 @@ impl<'a> Life<'a> {
     ) -> Result<(), Trouble> {
         match answer {
             Answer::Acknowledged { packet_id, verdict } => {
-                let Some(id) = self.sent.remove(&packet_id) else {
+                let Some((id, kind)) = self.sent.remove(&packet_id) else {
                     let words =
                         format!("the broker acknowledged packet id {packet_id}, which was not outstanding");
                     return Err(Trouble::other(self.broker, words));
@@ -478,7 +480,7 @@ impl<'a> Life<'a> {
                 pulse.acknowledged();
                 match verdict {
                     Ok(()) => {
-                        self.has_acknowledged = true;
+                        self.has_progressed |= matches!(kind, Kind::Readings | Kind::Summary);
                         self.acknowledged.push(id);
                     }
                     Err((fault, reason)) => {
@@ -518,7 +520,7 @@ impl<'a> Life<'a> {
                 return Err(Trouble::other(self.broker, words));
             }
             self.put += (outgoing.len() - before) as u64;
-            self.sent.insert(packet_id, message.id);
+            self.sent.insert(packet_id, (message.id, message.kind));
             self.handing_over.push_back((self.put, message.id));
         }
         Ok(())
@@ -571,7 +573,7 @@ impl<'a> Life<'a> {
             Some(goodbye) => goodbye.ended(),
             None => Ended::Lost {
                 trouble: trouble.after_greeting(),
-                has_acknowledged: self.has_acknowledged,
+                has_progressed: self.has_progressed,
             },
         }
     }

@@ -67,6 +67,11 @@ impl FakeBroker {
             .expect("the client connects")
     }
 
+    /// The next connection, if one comes within this time.
+    pub(super) fn accept_within(&self, time: Duration) -> Option<Peer> {
+        self.peers.recv_timeout(time).ok()
+    }
+
     /// The next connection, greeted with success after its CONNECT of this protocol level.
     pub(super) fn welcome(&self, level: u8) -> Peer {
         let mut peer = self.accept();

@@ -27,6 +27,7 @@ fn settings(addresses: &[std::net::SocketAddr]) -> MqttSettings {
     };
     MqttSettings {
         brokers: addresses.iter().map(broker).collect(),
+        order: BrokerOrder::Listed,
         version: MqttVersion::V5,
         client_id: "publisher-test".to_owned(),
         login: None,
@@ -41,6 +42,12 @@ fn settings(addresses: &[std::net::SocketAddr]) -> MqttSettings {
     }
 }
 
+fn connect_of(queue: &str) -> Command {
+    Command::Connect {
+        queue: queue.to_owned(),
+    }
+}
+
 impl Bench {
     fn start(settings: MqttSettings) -> Self {
         let (sender, events) = channel();
@@ -48,7 +55,7 @@ impl Bench {
             let _ = sender.send(event);
         })
         .expect("a thread");
-        mqtt.tell(Command::Connect).expect("the thread runs");
+        mqtt.tell(connect_of("q1")).expect("the thread runs");
         Self {
             mqtt,
             events,
@@ -570,7 +577,7 @@ fn tls_to_a_broker_without_it_and_the_reverse_are_told() {
 }
 
 #[test]
-fn brokers_are_tried_in_turn_and_the_first_is_preferred_again() {
+fn brokers_are_tried_in_turn_and_the_one_that_took_readings_is_preferred() {
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|it| it.local_addr())
         .expect("a port");
@@ -590,12 +597,97 @@ fn brokers_are_tried_in_turn_and_the_first_is_preferred_again() {
     bench.acknowledged();
     drop(peer);
     bench.lost();
-    assert!(
-        bench.failed().broker.ends_with(&free.port().to_string()),
-        "the first of the list again"
-    );
     let _peer = broker.welcome(5);
     bench.connected();
+}
+
+#[test]
+fn a_broker_that_acknowledges_no_readings_is_left_for_the_next() {
+    let (first, second) = (FakeBroker::start(), FakeBroker::start());
+    let mut bench = Bench::start(settings(&[first.address, second.address]));
+    let mut peer = first.welcome(5);
+    bench.connected();
+    for (id, kind) in [(1, Kind::Availability), (2, Kind::State)] {
+        bench.publish_on(bench.connection, id, kind, b"online");
+        let packet_id = peer.receive_message().0;
+        peer.acknowledge(packet_id);
+        assert_eq!(bench.acknowledged(), id);
+    }
+    bench.publish(3, "readings");
+    peer.receive_message();
+    let (connection, reason) = (bench.connection, "acknowledges nothing".to_owned());
+    bench
+        .mqtt
+        .tell(Command::Abandon { connection, reason })
+        .expect("the thread runs");
+    bench.lost();
+    let mut peer = second.welcome(5);
+    bench.connected();
+    bench.publish(4, "readings");
+    let packet_id = peer.receive_message().0;
+    peer.acknowledge(packet_id);
+    assert_eq!(bench.acknowledged(), 4);
+    drop(peer);
+    bench.lost();
+    let _peer = second.welcome(5);
+    bench.connected();
+}
+
+#[test]
+fn what_is_no_progress_does_not_shorten_the_pause_between_attempts() {
+    let broker = FakeBroker::start();
+    let mut bench = Bench::start(settings(&[broker.address]));
+    let began = Instant::now();
+    let mut connections = 0;
+    while began.elapsed() < Duration::from_secs(6) {
+        let Some(mut peer) = broker.accept_within(Duration::from_secs(1)) else {
+            continue;
+        };
+        connections += 1;
+        peer.receive();
+        peer.greet_5(&[]);
+        bench.connected();
+        bench.publish_on(bench.connection, connections, Kind::Availability, b"online");
+        let packet_id = peer.receive_message().0;
+        peer.acknowledge(packet_id);
+        bench.acknowledged();
+        drop(peer);
+        bench.lost();
+    }
+    // With all of the shortest pauses there would be 6 to 12.
+    assert!((2..=4).contains(&connections), "{connections} connections in 6 s");
+}
+
+#[test]
+fn in_random_order_many_clients_spread_over_the_list() {
+    let broker = |port| BrokerAddress {
+        host: "broker".to_owned(),
+        port,
+        is_tls: false,
+    };
+    let mut firsts = std::collections::BTreeSet::new();
+    for _ in 0..200 {
+        let mut brokers: Vec<BrokerAddress> = (0..5).map(broker).collect();
+        shuffle(&mut brokers);
+        firsts.insert(brokers[0].port);
+        brokers.sort_by_key(|broker| broker.port);
+        assert_eq!(brokers, (0..5).map(broker).collect::<Vec<_>>());
+    }
+    assert_eq!(firsts.len(), 5, "each is somebody's first");
+}
+
+#[test]
+fn the_client_identifier_carries_the_queue() {
+    let broker = FakeBroker::start();
+    let settings = MqttSettings {
+        client_id: "meter@pi-{queue}".to_owned(),
+        ..settings(&[broker.address])
+    };
+    let _bench = Bench::start(settings);
+    match broker.accept().receive() {
+        Received::Connect { client_id, .. } => assert_eq!(client_id, "meter@pi-q1"),
+        other => panic!("expected CONNECT, came {other:?}"),
+    }
 }
 
 #[test]
@@ -664,7 +756,7 @@ fn there_is_no_connection_before_it_is_wanted_and_none_after_leaving() {
         };
         assert!(!broker.accepts_within(Duration::from_millis(300)));
         for _ in 0..2 {
-            bench.mqtt.tell(Command::Connect).expect("the thread runs");
+            bench.mqtt.tell(connect_of("q1")).expect("the thread runs");
             let mut peer = broker.welcome(level);
             bench.connected();
             bench.publish(1, "x");
@@ -691,7 +783,7 @@ fn leaving_ends_an_attempt_and_the_pause_between_two() {
     bench.mqtt.tell(Command::Leave).expect("the thread runs");
     assert!(matches!(bench.next(), MqttEvent::Left));
     drop(peer);
-    bench.mqtt.tell(Command::Connect).expect("the thread runs");
+    bench.mqtt.tell(connect_of("q1")).expect("the thread runs");
     drop(broker.accept());
     bench.failed();
     bench.mqtt.tell(Command::Leave).expect("the thread runs");

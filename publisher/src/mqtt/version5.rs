@@ -249,6 +249,7 @@ mod tests {
     fn connect_states_that_nothing_large_and_no_topic_alias_is_taken() {
         let settings = MqttSettings {
             brokers: Vec::new(),
+            order: shared::config::BrokerOrder::Listed,
             version: shared::config::MqttVersion::V5,
             client_id: "id".to_owned(),
             login: None,

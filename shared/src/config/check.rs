@@ -8,8 +8,8 @@ use super::key::{self, HOSTNAME, Key};
 use super::mistake::{Mistake, Origin, shown, shown_address};
 use super::raw::{Given, Raw};
 use super::{
-    BrokerAddress, Config, CrcPolicy, DecryptionConfig, MqttConfig, MqttVersion, OnTrouble, PortAddress,
-    PortConfig, QueueConfig, SerialSetting, address, duration, secret, size, topic,
+    BrokerAddress, BrokerOrder, Config, CrcPolicy, DecryptionConfig, MqttConfig, MqttVersion, OnTrouble,
+    PortAddress, PortConfig, QueueConfig, SerialSetting, address, duration, secret, size, topic,
 };
 use crate::wire::Start;
 
@@ -123,6 +123,12 @@ impl Checker<'_> {
         let consumer = self.value(&key::MQTT_CONSUMER, topic::consumer);
         MqttConfig {
             brokers: self.brokers(),
+            broker_order: self.value(&key::MQTT_ADDRESS_ORDER, |text| {
+                one_of(
+                    text,
+                    &[("listed", BrokerOrder::Listed), ("random", BrokerOrder::Random)],
+                )
+            }),
             version: self.value(&key::MQTT_VERSION, |text| {
                 one_of(
                     text,

@@ -78,6 +78,9 @@ pub const ENVIRONMENT_PREFIX: &str = "SMARTMETER_";
 /// Stands in a default for the name of the machine.
 pub const HOSTNAME: &str = "<hostname>";
 
+/// Stands in a client identifier for the identity of the queue, which is known when capture answers.
+pub const QUEUE: &str = "{queue}";
+
 macro_rules! keys {
     ($($(#[$doc:meta])* $name:ident = $key:expr;)*) => {
         $($(#[$doc])* pub const $name: Key = $key;)*
@@ -108,6 +111,8 @@ keys! {
     METER_TIMEOUT = Key::new("meter_timeout", "2m");
     /// Brokers to try in turn.
     MQTT_ADDRESS = Key::new("mqtt.address", "localhost:1883").flag("mqtt_address");
+    /// In which order the brokers are tried.
+    MQTT_ADDRESS_ORDER = Key::new("mqtt.address_order", "listed");
     /// MQTT's version.
     MQTT_VERSION = Key::new("mqtt.version", "auto");
     /// Where the readings go.
@@ -129,7 +134,7 @@ keys! {
     /// Where a new consumer begins.
     MQTT_START = Key::new("mqtt.start", "oldest");
     /// MQTT's client identifier.
-    MQTT_CLIENT_ID = Key::new("mqtt.client_id", "smartmeter-reader@<hostname>");
+    MQTT_CLIENT_ID = Key::new("mqtt.client_id", "smartmeter-reader@<hostname>-{queue}");
     /// Where summaries go.
     MQTT_SUMMARY_TOPIC = Key::off("mqtt.summary_topic");
     /// Where the state goes.

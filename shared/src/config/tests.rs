@@ -111,12 +111,12 @@ mod files_that_work {
     #[test]
     fn another_consumer_has_another_client_id_unless_that_is_given() {
         let client_id = |mqtt: &str| config(&format!("mqtt: {{{mqtt}}}")).mqtt.client_id;
-        assert_eq!(client_id("consumer: mqtt"), "smartmeter-reader@pi");
-        assert_eq!(client_id("consumer: attic"), "smartmeter-reader-attic@pi");
+        assert_eq!(client_id("consumer: mqtt"), "smartmeter-reader@pi-{queue}");
+        assert_eq!(client_id("consumer: attic"), "smartmeter-reader-attic@pi-{queue}");
         assert_eq!(client_id("consumer: attic, client_id: mine"), "mine");
         let listing = loaded("mqtt: {consumer: attic}").effective.to_string();
         assert!(
-            listing.contains("client_id: smartmeter-reader-attic@pi"),
+            listing.contains("client_id: \"smartmeter-reader-attic@pi-{queue}\""),
             "{listing}"
         );
     }
@@ -168,7 +168,8 @@ mod files_that_work {
             (mqtt.consumer.as_str(), mqtt.start),
             ("mqtt", crate::wire::Start::Oldest)
         );
-        assert_eq!(mqtt.client_id, "smartmeter-reader@pi");
+        assert_eq!(mqtt.client_id, "smartmeter-reader@pi-{queue}");
+        assert_eq!(mqtt.broker_order, BrokerOrder::Listed);
         assert_eq!(
             [mqtt.summary_topic, mqtt.state_topic, mqtt.availability_topic],
             [const { None }; 3]
@@ -203,6 +204,7 @@ on_undecryptable: skip
 meter_timeout: 30s
 mqtt:
   address: [broker:1883, 'mqtts://[fd00::2]']
+  address_order: random
   version: 3.1.1
   topic: energy/smartmeter
   cred_file: /run/secrets/mqtt
@@ -255,6 +257,7 @@ queue:
                         is_tls: true,
                     },
                 ],
+                broker_order: BrokerOrder::Random,
                 version: MqttVersion::V311,
                 topic: "energy/smartmeter".into(),
                 credentials_file: Some("/run/secrets/mqtt".into()),
@@ -694,6 +697,7 @@ mod mistakes {
             ("mqtt: {max_payload: 1GiB}", ["`1GiB`", "expected 1KiB to 16MiB"]),
             ("mqtt: {max_payload: big}", ["`big`", "512KiB"]),
             ("mqtt: {on_rejected: retry}", ["`retry`", "wait, skip"]),
+            ("mqtt: {address_order: any}", ["`any`", "listed, random"]),
             (
                 "mqtt: {consumer: a/b}",
                 ["mqtt.consumer: `a/b`", "letters, digits"],
@@ -1022,7 +1026,7 @@ queue: {retention: forever}
             ("  address: [a:1883, mqtts://b:8883]", file.as_str()),
             ("  topic: \"meter één: 1\"", file.as_str()),
             ("  cred_file: /run/secrets/mqtt", file.as_str()),
-            ("  client_id: smartmeter-reader@pi", "default"),
+            ("  client_id: \"smartmeter-reader@pi-{queue}\"", "default"),
             ("  path: /q", "environment variable SMARTMETER_QUEUE"),
             ("  retention: forever", file.as_str()),
         ] {
