@@ -27,10 +27,7 @@ pub fn check(loaded: &Loaded, output: &mut dyn Write) -> Result<(), String> {
         Err(error) => report.take("decryption_key", &Err(error.to_string())),
     }
     let socket = socket(loaded);
-    let queue = socket
-        .as_ref()
-        .map_or("QUEUE", |(queue, _)| queue.as_str())
-        .to_owned();
+    let queue = socket.as_ref().ok().map(|(queue, _)| queue.clone());
     report.take("queue.socket", &socket.map(|(_, words)| words));
     match settings::mqtt(&config.mqtt) {
         Err(error) => report.take("mqtt", &Err(error.to_string())),
@@ -39,7 +36,7 @@ pub fn check(loaded: &Loaded, output: &mut dyn Write) -> Result<(), String> {
                 report.note(&format!("mqtt: {warning}"));
             }
             for broker in &config.mqtt.brokers {
-                report.take("mqtt.address", &answer(&settings, broker, &queue));
+                report.take("mqtt.address", &answer(&settings, broker, queue.as_deref()));
             }
         }
     }
@@ -63,7 +60,7 @@ fn socket(loaded: &Loaded) -> Result<(String, String), String> {
 }
 
 /// Connects to one broker and says what it answered.
-fn answer(settings: &MqttSettings, broker: &BrokerAddress, queue: &str) -> Result<String, String> {
+fn answer(settings: &MqttSettings, broker: &BrokerAddress, queue: Option<&str>) -> Result<String, String> {
     let settings = MqttSettings {
         brokers: vec![broker.clone()],
         client_id: format!("{}-check-{}", settings.client_id, std::process::id()),
@@ -77,7 +74,7 @@ fn answer(settings: &MqttSettings, broker: &BrokerAddress, queue: &str) -> Resul
     })
     .map_err(|error| error.to_string())?;
     mqtt.tell(Command::Connect {
-        queue: queue.to_owned(),
+        queue: queue.map(str::to_owned),
     })
     .map_err(|stuck| stuck.to_string())?;
     // Two versions may be tried one after the other.

@@ -4,7 +4,7 @@
 //! Invariants:
 //!
 //! * The cursor moves only to the end of a closed interval, and only when every message before that
-//!   end has been acknowledged (or passed over, which is counted and said).
+//!   end has been acknowledged (or skipped, which is counted and said).
 //! * Messages are first sent in the order in which they were offered.
 //! * Everything that was sent and not acknowledged when a connection is lost is sent again on the
 //!   next, byte for byte. An array of which the broker cannot have the end may be split first.
@@ -19,10 +19,19 @@
 //!
 //! A message that the broker refuses stays at the front of the window, and with `on_rejected: wait`
 //! it stays there for good: nothing is committed past it. With `skip` an array is halved, down to the
-//! single reading that is at fault, which is passed over and counted. Refusals that are not about
-//! the message ([`Fault::Standing`], such as a missing permission) and silence are always waited for, and after
-//! [`SKIPS_WITHOUT_PROGRESS`] messages passed over with nothing acknowledged in between the fault is
-//! taken to be the broker's.
+//! single reading that is at fault. It is skipped and counted on proof that it is this message, not the broker:
+//!
+//! 1. The broker refuses it for a reason that is about its content ([`Fault::Message`]) while nothing else is
+//!    outstanding.
+//! 2. After that the same broker acknowledges a later message of the same kind, the nearest that it takes. Only for
+//!    this a message is first sent before an earlier one.
+//! 3. It refuses this one once more, with nothing else in between on that connection.
+//! 4. At least [`SKIP_SPAN`] after the first refusal, on another connection, the same broker refuses it again for such
+//!    a reason.
+//!
+//! A message larger than the broker says that it takes needs no further proof. Refusals that are not about the message
+//! ([`Fault::Standing`], such as a missing permission or a full queue), lost connections and silence
+//! ([`Fault::Silence`]) prove nothing: they are always waited for.
 
 pub mod array;
 mod link;
@@ -35,7 +44,7 @@ use bytes::Bytes;
 use shared::config::OnTrouble;
 
 use link::Link;
-use window::{Progress, Window};
+use window::{Progress, Proof, Step, Window};
 
 /// Bound on payload bytes held and unacknowledged.
 pub const WINDOW_BYTES: usize = 2 * 1024 * 1024;
@@ -49,10 +58,10 @@ pub const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 pub const LEAST_RATE: u32 = 256;
 /// Connections lost without progress after which one message is outstanding at a time.
 pub const LOSSES_BEFORE_ONE: u32 = 2;
-/// Refusals of a message alone on its connection before it is halved or passed over.
-pub const REFUSALS_BEFORE_SKIP: u32 = 2;
-/// Messages passed over with nothing acknowledged in between.
-pub const SKIPS_WITHOUT_PROGRESS: u32 = 3;
+/// Refusals of a message before it is halved, or its proof begins.
+pub const REFUSALS_BEFORE_HALVING: u32 = 2;
+/// Least time between the two refusals that prove that a message is never taken.
+pub const SKIP_SPAN: Duration = Duration::from_secs(30);
 
 /// Why state and availability are off for a connection.
 const NO_RETAINED: &str = "the broker keeps no retained messages";
@@ -139,6 +148,8 @@ pub enum Event {
     NewQueue,
     /// The broker has accepted a connection.
     Connected {
+        /// Which broker.
+        broker: String,
         /// How many unacknowledged messages the broker takes.
         receive_maximum: u16,
         /// The largest payload it takes, in bytes; none where it names no bound.
@@ -174,6 +185,8 @@ pub enum Event {
     },
     /// The connection is gone.
     Disconnected {
+        /// Whose fault it is.
+        fault: Fault,
         /// Why, in words.
         reason: String,
     },
@@ -186,12 +199,13 @@ pub enum Event {
 /// What a refusal is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The message: another one may pass.
+    /// The content of the message: another one may pass.
     Message,
-    /// A permission, a quota, the topic: no message passes until a person mends it.
+    /// A permission, a quota, a full queue, the topic: no message passes until that has changed.
     Standing,
-    /// The broker, or what lies before it, does not answer. A smaller message may pass (a path that
-    /// drops large packets behaves like this), so an array is halved, but nothing is passed over.
+    /// The broker, or what lies before it, does not answer, or ends the connection for a reason that is not about a
+    /// message. A smaller message may pass (a path that drops large packets behaves like this), so an array is
+    /// halved, but nothing is skipped.
     Silence,
 }
 
@@ -228,7 +242,7 @@ pub enum Notice {
         /// Why, in words.
         reason: String,
     },
-    /// A message was passed over for good.
+    /// A message was skipped for good.
     Skipped {
         /// What it is about.
         kind: Kind,
@@ -246,8 +260,6 @@ pub enum Notice {
         /// Why, in words.
         reason: String,
     },
-    /// So much was passed over in a row that it must be the broker: nothing more is.
-    SkippingStopped,
 }
 
 /// Counts since the start, for `publisher status`.
@@ -255,7 +267,7 @@ pub enum Notice {
 pub struct Counts {
     /// Messages acknowledged.
     pub acknowledged: u64,
-    /// Messages passed over.
+    /// Messages skipped.
     pub skipped: u64,
     /// Highest sequence in an acknowledged message.
     pub last_acknowledged_sequence: Option<u64>,
@@ -282,8 +294,8 @@ pub struct Delivery {
     is_meter_online: Option<bool>,
     is_finishing: bool,
     losses: u32,
-    skips: u32,
-    is_skipping_stopped: bool,
+    /// How many connections there were.
+    connections: u64,
     hold: Duration,
     held_until: Option<Duration>,
     named_beside_window: Vec<Kind>,
@@ -293,6 +305,8 @@ pub struct Delivery {
 /// What is known of the present connection.
 #[derive(Debug)]
 struct Connection {
+    number: u64,
+    broker: String,
     receive_maximum: usize,
     largest_payload: usize,
     takes_retained: bool,
@@ -342,8 +356,7 @@ impl Delivery {
             is_meter_online: None,
             is_finishing: false,
             losses: 0,
-            skips: 0,
-            is_skipping_stopped: false,
+            connections: 0,
             hold: FIRST_HOLD,
             held_until: None,
             named_beside_window: Vec::new(),
@@ -394,7 +407,8 @@ impl Delivery {
     /// When [`Event::Tick`] is due at the latest.
     pub fn deadline(&self) -> Option<Duration> {
         let connection = self.connection.as_ref()?;
-        [connection.timeout(), self.held_until]
+        let proof = self.proof_deadline(connection);
+        [connection.timeout(), self.held_until, proof]
             .into_iter()
             .flatten()
             .min()
@@ -423,19 +437,25 @@ impl Delivery {
                 self.state.highest = 0;
             }
             Event::Connected {
+                broker,
                 receive_maximum,
                 largest_payload,
                 takes_retained,
             } => {
                 self.forget_connection();
-                let connection = Connection::new(now, receive_maximum, largest_payload, takes_retained);
-                self.connection = Some(connection);
+                self.connections += 1;
+                let known = Connection::new(now, receive_maximum, largest_payload, takes_retained);
+                self.connection = Some(Connection {
+                    number: self.connections,
+                    broker,
+                    ..known
+                });
             }
             Event::Taken { bytes, within } => self.taken(now, bytes, within),
             Event::Unsent { id } => self.window.unsent(id),
             Event::Acknowledged { id } => self.acknowledged(now, id),
             Event::Rejected { id, fault, reason } => self.rejected(now, id, fault, &reason, actions),
-            Event::Disconnected { reason } => self.lost(Fault::Message, &reason, actions),
+            Event::Disconnected { fault, reason } => self.lost(now, fault, &reason, actions),
             Event::Tick => self.tick(now, actions),
             Event::Finish => self.is_finishing = true,
         }
@@ -457,8 +477,6 @@ impl Delivery {
 
     fn progressed(&mut self) {
         self.losses = 0;
-        self.skips = 0;
-        self.is_skipping_stopped = false;
         self.hold = FIRST_HOLD;
         self.held_until = None;
         if let Some(connection) = &mut self.connection {
@@ -491,6 +509,12 @@ impl Delivery {
                     return;
                 };
                 let sequence = self.window.acknowledge(place);
+                let front = self.window.front_mut().filter(|front| front.kind == kind);
+                if let Some(proof) = front.and_then(|front| front.proof_mut(&connection.broker)) {
+                    if proof.step == Step::Other {
+                        proof.step = Step::Confirmation;
+                    }
+                }
                 self.counts.last_acknowledged_sequence = self.counts.last_acknowledged_sequence.max(sequence);
             }
         }
@@ -503,6 +527,7 @@ impl Delivery {
         let Some(InFlight { kind, .. }) = connection.done(now, id) else {
             return;
         };
+        let is_alone = connection.in_flight.is_empty();
         match kind {
             // These hold nothing up: the next ones are tried in their time.
             Kind::Availability => {
@@ -524,9 +549,10 @@ impl Delivery {
                 if self.window.is_first(place) {
                     self.held_until = Some(now + self.hold);
                     self.hold = (self.hold * 2).min(LONGEST_HOLD);
-                    self.refused(place, fault, reason, actions);
-                } else if self.held_until.is_none() {
-                    self.held_until = Some(now + self.hold);
+                    self.refused(now, place, fault, reason, is_alone, actions);
+                } else {
+                    self.held_until.get_or_insert(now + self.hold);
+                    self.refused_as_other(place, fault);
                 }
             }
         }
@@ -541,7 +567,7 @@ impl Delivery {
     }
 
     /// The connection is gone, whoever ended it.
-    fn lost(&mut self, fault: Fault, reason: &str, actions: &mut Vec<Action>) {
+    fn lost(&mut self, now: Duration, fault: Fault, reason: &str, actions: &mut Vec<Action>) {
         let Some(connection) = &self.connection else {
             return;
         };
@@ -550,6 +576,14 @@ impl Delivery {
         let is_alone = outstanding.next().is_none();
         let (has_progressed, has_answered) = (connection.has_progressed, connection.has_answered);
         let place = first.and_then(|(id, _)| self.window.place_of(id));
+        let place = place.filter(|place| self.window.is_first(*place));
+        let is_named = fault == Fault::Message && is_alone;
+        if let (true, Some(place)) = (is_named, place) {
+            self.losses = self.losses.max(LOSSES_BEFORE_ONE).saturating_add(1);
+            self.refused(now, place, fault, reason, is_alone, actions);
+            self.forget_connection();
+            return;
+        }
         self.forget_connection();
         let Some((_, kind)) = first else { return };
         if has_progressed {
@@ -562,7 +596,8 @@ impl Delivery {
             return;
         }
         match place {
-            Some(place) => self.refused(place, fault, reason, actions),
+            Some(place) => self.refused(now, place, fault, reason, is_alone, actions),
+            None if matches!(kind, Kind::Readings | Kind::Summary) => {}
             None => {
                 // Dashboards can wait for the next state, the backlog cannot wait for this one.
                 self.state.waiting = None;
@@ -582,13 +617,24 @@ impl Delivery {
         }
     }
 
-    /// A message was refused while it alone can have been the reason.
-    fn refused(&mut self, place: usize, fault: Fault, reason: &str, actions: &mut Vec<Action>) {
+    /// The first message was refused, or it may have been the reason why the connection was lost.
+    fn refused(
+        &mut self,
+        now: Duration,
+        place: usize,
+        fault: Fault,
+        reason: &str,
+        is_alone: bool,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(held) = self.window.at_mut(place) else {
             return;
         };
         held.refusals += 1;
-        let is_decided = held.refusals >= REFUSALS_BEFORE_SKIP;
+        if fault != Fault::Message {
+            held.wants_another();
+        }
+        let is_decided = held.refusals >= REFUSALS_BEFORE_HALVING;
         if !held.is_named {
             held.is_named = true;
             actions.push(Action::Notice(Notice::Refused {
@@ -601,20 +647,71 @@ impl Delivery {
         if self.settings.on_rejected != OnTrouble::Skip || fault == Fault::Standing || !is_decided {
             return;
         }
-        if !self.window.halve(place) && fault == Fault::Message {
-            self.skip(place, reason, actions);
+        if self.window.halve(place) || fault != Fault::Message || !is_alone {
+            return;
+        }
+        let (Some(connection), Some(held)) = (&self.connection, self.window.at_mut(place)) else {
+            return;
+        };
+        let Some(proof) = held.proof_mut(&connection.broker) else {
+            held.proofs.push(Proof {
+                since: now,
+                connection: connection.number,
+                broker: connection.broker.clone(),
+                step: Step::Other,
+            });
+            return;
+        };
+        let is_again = connection.number > proof.connection && now >= proof.since + SKIP_SPAN;
+        match proof.step {
+            Step::Confirmation => proof.step = Step::Again,
+            Step::Again if is_again => self.skip(place, reason, actions),
+            Step::Other | Step::Again => {}
         }
     }
 
-    fn skip(&mut self, place: usize, reason: &str, actions: &mut Vec<Action>) {
-        if self.skips >= SKIPS_WITHOUT_PROGRESS {
-            if !self.is_skipping_stopped {
-                self.is_skipping_stopped = true;
-                actions.push(Action::Notice(Notice::SkippingStopped));
-            }
+    /// A later message was refused that was to show that the broker takes others: another one is tried next, or one of
+    /// its readings.
+    fn refused_as_other(&mut self, place: usize, fault: Fault) {
+        let is_proving = self.window.front().is_some_and(|front| !front.proofs.is_empty());
+        let Some(held) = self.window.at_mut(place).filter(|_| is_proving) else {
             return;
+        };
+        held.refusals += 1;
+        if fault == Fault::Message && held.refusals >= REFUSALS_BEFORE_HALVING {
+            self.window.halve(place);
         }
-        self.skips += 1;
+    }
+
+    /// What the proof that the first message is never taken needs next.
+    fn next(&self, now: Duration) -> Next {
+        let (Some(connection), Some(front)) = (&self.connection, self.window.front()) else {
+            return Next::First;
+        };
+        let Some(proof) = front.proof(&connection.broker) else {
+            return Next::First;
+        };
+        match proof.step {
+            Step::Other => {
+                let other = self.window.other_waiting(front.kind, connection.largest_payload);
+                other.map_or(Next::First, Next::Other)
+            }
+            Step::Confirmation => Next::First,
+            Step::Again if now < proof.since + SKIP_SPAN => Next::Nothing,
+            Step::Again if proof.connection == connection.number => Next::AnotherConnection,
+            Step::Again => Next::First,
+        }
+    }
+
+    /// When the connection on which a message was first refused has served.
+    fn proof_deadline(&self, connection: &Connection) -> Option<Duration> {
+        let proof = self.window.front()?.proof(&connection.broker)?;
+        let is_due = proof.step == Step::Again && connection.in_flight.is_empty() && !self.is_finishing;
+        let at = (proof.since + SKIP_SPAN).max(self.held_until.unwrap_or_default());
+        is_due.then_some(at)
+    }
+
+    fn skip(&mut self, place: usize, reason: &str, actions: &mut Vec<Action>) {
         self.counts.skipped += 1;
         if let Some(held) = self.window.drop_message(place) {
             actions.push(Action::Notice(Notice::Skipped {
@@ -641,13 +738,16 @@ impl Delivery {
             actions.push(Action::Disconnect {
                 reason: format!("the broker has acknowledged nothing for {seconds} s"),
             });
-            self.lost(Fault::Silence, "the broker does not acknowledge it", actions);
+            self.lost(now, Fault::Silence, "the broker does not acknowledge it", actions);
         }
     }
 
     /// Everything outstanding is to be sent again; there is no connection.
     fn forget_connection(&mut self) {
         self.connection = None;
+        if let Some(front) = self.window.front_mut() {
+            front.wants_another();
+        }
         self.held_until = None;
         self.window.rewind();
         self.state.rewind();
@@ -675,8 +775,20 @@ impl Delivery {
         if self.is_finishing || is_held {
             return;
         }
+        let next = self.next(now);
+        if let (Next::AnotherConnection, true) = (next, self.is_quiet()) {
+            let reason = "ended to try on another connection what the broker does not take".to_owned();
+            actions.push(Action::Disconnect { reason });
+            self.forget_connection();
+            return;
+        }
         while let Some(connection) = &mut self.connection {
-            let Some((place, held)) = self.window.first_waiting() else {
+            let waiting = match next {
+                Next::First => self.window.first_waiting(),
+                Next::Other(place) => self.window.waiting_at(place),
+                Next::Nothing | Next::AnotherConnection => None,
+            };
+            let Some((place, held)) = waiting else {
                 break;
             };
             let (kind, payload, may_be_cut) = (held.kind, held.payload.clone(), held.may_be_cut());
@@ -785,7 +897,7 @@ impl Delivery {
         }));
     }
 
-    /// A message that cannot be cut is larger than the broker takes. True where it was passed over.
+    /// A message that cannot be cut is larger than the broker takes. True where it was skipped.
     fn too_large(&mut self, place: usize, largest: usize, actions: &mut Vec<Action>) -> bool {
         let Some(held) = self.window.at_mut(place) else {
             return false;
@@ -817,6 +929,18 @@ impl Delivery {
     }
 }
 
+/// What is to be sent next.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// The first that waits, and what is behind it.
+    First,
+    /// Only the message of this place.
+    Other(usize),
+    Nothing,
+    /// Nothing on this one.
+    AnotherConnection,
+}
+
 impl Connection {
     fn new(
         now: Duration,
@@ -825,6 +949,8 @@ impl Connection {
         takes_retained: bool,
     ) -> Self {
         Self {
+            number: 0,
+            broker: String::new(),
             receive_maximum: usize::from(receive_maximum.max(1)),
             largest_payload: largest_payload.unwrap_or(usize::MAX),
             takes_retained,
@@ -914,5 +1040,7 @@ impl StateSlot {
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod skipping;
 #[cfg(test)]
 mod tests;

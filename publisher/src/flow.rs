@@ -31,13 +31,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shared::config::OnTrouble;
+use shared::config::key::QUEUE;
 use shared::record::Record;
 use shared::wire::PublisherReport;
 use shared::words::number;
 
 use crate::aggregate::{self, Aggregator, Output, Taken};
 use crate::decrypt::{Decryption, Keys};
-use crate::delivery::{self, Action, Delivery, Event, Notice};
+use crate::delivery::{self, Action, Delivery, Event, Fault, Notice};
 use crate::misfits;
 use crate::mqtt::{self, Command, MqttEvent, Topics};
 use crate::source::{Opened, SourceCommand, SourceEvent};
@@ -403,13 +404,24 @@ impl Flow {
                 }
                 // A capture that is away does not say that the other publisher has gone.
                 self.is_taken |= is_taken;
-                if self.is_taken && self.is_connecting {
-                    self.is_connecting = false;
-                    orders.push(Order::Mqtt(Command::Leave));
+                if self.is_taken == self.is_connecting {
+                    if self.is_taken {
+                        self.is_connecting = false;
+                        orders.push(Order::Mqtt(Command::Leave));
+                    } else {
+                        self.connect(None, orders);
+                    }
                 }
             }
             SourceEvent::Finished => self.session = None,
         }
+    }
+
+    fn connect(&mut self, queue: Option<&str>, orders: &mut Vec<Order>) {
+        self.is_connecting = true;
+        self.client_id = mqtt::client_id(&self.settings.client_id, queue.unwrap_or(QUEUE));
+        let queue = queue.map(str::to_owned);
+        orders.push(Order::Mqtt(Command::Connect { queue }));
     }
 
     fn opened(&mut self, opened: Opened, orders: &mut Vec<Order>) {
@@ -423,13 +435,13 @@ impl Flow {
         } = opened;
         self.told.capture.clear();
         self.is_taken = false;
-        if !self.is_connecting {
-            self.is_connecting = true;
-            if self.client_id.is_empty() {
-                self.client_id = mqtt::client_id(&self.settings.client_id, &identity);
-            }
-            let queue = identity.clone();
-            orders.push(Order::Mqtt(Command::Connect { queue }));
+        // While capture was away the broker knew us by a name that stood in.
+        let is_nameless = self.client_id.contains(QUEUE);
+        if self.is_connecting && is_nameless {
+            orders.push(Order::Mqtt(Command::Leave));
+        }
+        if !self.is_connecting || is_nameless {
+            self.connect(Some(&identity), orders);
         }
         self.session = Some(session);
         self.is_reading = false;
@@ -574,6 +586,7 @@ impl Flow {
                 self.report_connection(words);
                 self.deliver(
                     Event::Connected {
+                        broker,
                         receive_maximum,
                         largest_payload,
                         takes_retained,
@@ -613,6 +626,7 @@ impl Flow {
                 self.report_connection(format!("lost {trouble}"));
                 self.deliver(
                     Event::Disconnected {
+                        fault: trouble.fault(),
                         reason: trouble.words,
                     },
                     orders,
@@ -629,7 +643,8 @@ impl Flow {
                 self.connection = None;
                 self.broker.left();
                 let reason = "another publisher is this consumer".to_owned();
-                self.deliver(Event::Disconnected { reason }, orders);
+                let fault = Fault::Silence;
+                self.deliver(Event::Disconnected { fault, reason }, orders);
             }
             MqttEvent::Finished => self.connection = None,
         }
@@ -807,7 +822,7 @@ impl Flow {
                 count(&mut self.report.skipped, "refused by the broker", 1);
                 tracing::warn!("{words}");
             }
-            Notice::Refused { .. } | Notice::Unpublished { .. } | Notice::SkippingStopped => {
+            Notice::Refused { .. } | Notice::Unpublished { .. } => {
                 tracing::error!("{words}");
             }
         }

@@ -143,8 +143,8 @@ impl Topics {
 pub enum Command {
     /// From now on keep a connection.
     Connect {
-        /// The queue's identity, for the client identifier.
-        queue: String,
+        /// The queue's identity, for the client identifier; none while it is not known.
+        queue: Option<String>,
     },
     /// Say goodbye, so that the will is not published, and keep no connection until the next
     /// [`Command::Connect`]. Answered by [`MqttEvent::Left`].
@@ -248,6 +248,7 @@ impl Mqtt {
             .build()?;
         thread::Builder::new().name("mqtt".to_owned()).spawn(move || {
             let keeper = Keeper {
+                client_id: settings.client_id.clone(),
                 settings,
                 report,
                 commands: received,
@@ -272,6 +273,8 @@ impl Mqtt {
 
 /// What the thread keeps between connections.
 struct Keeper<R> {
+    /// As configured; in the settings it is as the broker knows it.
+    client_id: String,
     settings: MqttSettings,
     report: R,
     commands: mpsc::Receiver<Command>,
@@ -296,7 +299,8 @@ impl<R: FnMut(MqttEvent)> Keeper<R> {
         loop {
             match self.commands.recv().await {
                 Some(Command::Connect { queue }) => {
-                    self.settings.client_id = client_id(&self.settings.client_id, &queue);
+                    let queue = queue.unwrap_or_else(|| format!("{:08x}", crate::jitter::random()));
+                    self.settings.client_id = client_id(&self.client_id, &queue);
                     return true;
                 }
                 Some(Command::Finish) | None => return false,

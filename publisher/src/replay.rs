@@ -115,7 +115,7 @@ pub fn replay(config: &Config, options: &ReplayOptions, out: impl Write) -> Resu
         let _ = events.send(ReplayEvent::Mqtt(event));
     })?;
     mqtt.tell(Command::Connect {
-        queue: reader.identity_of(u64::MAX).0.to_owned(),
+        queue: Some(reader.identity_of(u64::MAX).0.to_owned()),
     })?;
     let delivery = Delivery::new(delivery::Settings {
         has_availability: false,
@@ -538,6 +538,7 @@ impl<W: Write> Replaying<W> {
                 self.told = None;
                 tracing::info!("connected to {broker} ({version})");
                 self.deliver(Event::Connected {
+                    broker,
                     receive_maximum,
                     largest_payload,
                     takes_retained,
@@ -555,6 +556,7 @@ impl<W: Write> Replaying<W> {
                 self.connection = None;
                 self.tell(format!("lost the broker {trouble}; trying again"));
                 self.deliver(Event::Disconnected {
+                    fault: trouble.fault(),
                     reason: trouble.words,
                 })
             }

@@ -167,7 +167,7 @@ impl Bench {
         })
         .expect("a thread");
         mqtt.tell(Command::Connect {
-            queue: "q1".to_owned(),
+            queue: Some("q1".to_owned()),
         })
         .expect("the thread runs");
         Self {

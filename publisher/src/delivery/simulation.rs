@@ -33,7 +33,7 @@ impl Reached {
 }
 
 /// SplitMix64: small, and the same on every machine.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -44,11 +44,11 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    fn one_in(&mut self, bound: u64) -> bool {
+    pub(super) fn one_in(&mut self, bound: u64) -> bool {
         self.below(bound) == 0
     }
 }
@@ -269,6 +269,7 @@ impl Simulation {
         };
         self.is_connected = true;
         self.handle(Event::Connected {
+            broker: "broker:1883".to_owned(),
             receive_maximum,
             largest_payload,
             takes_retained: true,
@@ -337,6 +338,7 @@ impl Simulation {
                 self.reached.note("connection cut");
                 self.cut();
                 self.handle(Event::Disconnected {
+                    fault: Fault::Silence,
                     reason: "cut".to_owned(),
                 });
             }
@@ -383,6 +385,7 @@ impl Simulation {
             if !self.is_connected {
                 self.is_connected = true;
                 self.handle(Event::Connected {
+                    broker: "broker:1883".to_owned(),
                     receive_maximum: 20,
                     largest_payload: None,
                     takes_retained: true,

@@ -63,7 +63,17 @@ impl Bench {
     }
 
     fn connect_with(&mut self, receive_maximum: u16, largest_payload: Option<usize>) -> &mut Self {
+        self.connect_to("broker:1883", receive_maximum, largest_payload)
+    }
+
+    fn connect_to(
+        &mut self,
+        broker: &str,
+        receive_maximum: u16,
+        largest_payload: Option<usize>,
+    ) -> &mut Self {
         self.handle(Event::Connected {
+            broker: broker.to_owned(),
             receive_maximum,
             largest_payload,
             takes_retained: true,
@@ -71,7 +81,12 @@ impl Bench {
     }
 
     fn disconnect(&mut self) -> &mut Self {
+        self.disconnect_for(Fault::Silence)
+    }
+
+    fn disconnect_for(&mut self, fault: Fault) -> &mut Self {
         self.handle(Event::Disconnected {
+            fault,
             reason: "the broker closed the connection".to_owned(),
         })
     }
@@ -364,20 +379,19 @@ fn the_message_a_broker_hangs_up_on_is_named_once_and_waited_for() {
     assert_eq!(payloads(&bench.published()), ["[{\"Sequence\":5}]"]);
 }
 
-#[test]
-fn skip_halves_an_array_down_to_the_reading_that_is_refused() {
+/// A broker that ends the connection on whatever holds the sixth of eight readings: what it takes, and the sizes of
+/// what is skipped.
+fn without_the_sixth(fault: Fault) -> (Bench, Vec<String>, Vec<usize>) {
     let readings: Vec<String> = (1..=8).map(|n| format!("{{\"n\":{n}}}")).collect();
     let mut bench = Bench::skipping();
     bench
         .readings(8, &format!("[{}]", readings.join(",")))
         .handle(Event::Closed { last_sequence: 8 });
-    let mut taken = Vec::new();
-    let mut skipped = Vec::new();
-    for _ in 0..60 {
-        // A broker that hangs up on whatever holds the sixth reading, and answers nothing after it.
-        bench.connect();
-        let mut sent = VecDeque::new();
+    let (mut taken, mut skipped) = (Vec::new(), Vec::new());
+    for _ in 0..400 {
+        bench.wait(1).connect();
         loop {
+            let mut sent = VecDeque::new();
             for action in bench.take() {
                 match action {
                     Action::Notice(Notice::Skipped { bytes, .. }) => skipped.push(bytes),
@@ -393,8 +407,15 @@ fn skip_halves_an_array_down_to_the_reading_that_is_refused() {
             taken.push(text);
             bench.acknowledge(message.id);
         }
-        bench.disconnect();
+        bench.disconnect_for(fault);
     }
+    (bench, taken, skipped)
+}
+
+#[test]
+fn skip_halves_an_array_down_to_the_reading_that_is_refused() {
+    let (bench, mut taken, skipped) = without_the_sixth(Fault::Message);
+    taken.sort();
     assert_eq!(
         taken.join("").replace("][", ","),
         "[{\"n\":1},{\"n\":2},{\"n\":3},{\"n\":4},{\"n\":5},{\"n\":7},{\"n\":8}]"
@@ -402,6 +423,17 @@ fn skip_halves_an_array_down_to_the_reading_that_is_refused() {
     assert_eq!(skipped, [9], "the size of one reading in its array");
     assert_eq!(bench.delivery.counts().skipped, 1);
     assert!(bench.delivery.is_idle());
+}
+
+#[test]
+fn a_broker_that_hangs_up_without_a_reason_proves_nothing() {
+    let (bench, taken, skipped) = without_the_sixth(Fault::Silence);
+    assert_eq!(
+        taken.concat(),
+        "[{\"n\":1},{\"n\":2},{\"n\":3},{\"n\":4}][{\"n\":5}]"
+    );
+    assert!(skipped.is_empty(), "{skipped:?}");
+    assert!(!bench.delivery.is_idle());
 }
 
 #[test]
@@ -438,26 +470,113 @@ fn a_rejected_message_is_tried_again_alone_after_a_pause_and_never_committed() {
     );
 }
 
-#[test]
-fn skip_passes_over_a_rejected_message_and_commits_what_is_behind_it() {
+/// Delivery with `skip` whose first message was refused alone, with nothing else to send.
+fn with_a_refused_message() -> Bench {
     let mut bench = Bench::skipping();
     bench.connect().interval(1).interval(2);
     bench.take();
     bench.reject(1, Fault::Message).acknowledge(2).wait(1);
     let again = bench.published();
-    assert_eq!(again.len(), 1);
+    assert_eq!(payloads(&again), ["[{\"Sequence\":1}]"]);
     bench.reject(again[0].0, Fault::Message);
+    assert_eq!(bench.take(), []);
+    bench
+}
+
+/// The only message that is sent next.
+fn only(bench: &mut Bench, sequence: u64) -> u64 {
+    let published = bench.published();
+    assert_eq!(payloads(&published), [format!("[{{\"Sequence\":{sequence}}}]")]);
+    published[0].0
+}
+
+#[test]
+fn skip_wants_another_message_taken_and_the_same_refused_again_on_another_connection() {
+    let mut bench = with_a_refused_message();
+    bench.interval(3).interval(4).wait(2);
+    let other = only(&mut bench, 3);
+    bench.acknowledge(other);
+    let again = only(&mut bench, 1);
+    bench.reject(again, Fault::Message).wait(20);
+    assert_eq!(bench.take(), [], "not so soon");
+    bench.wait(10);
+    let actions = bench.take();
+    assert!(matches!(&actions[..], [Action::Disconnect { .. }]), "{actions:?}");
+    bench.connect();
+    let again = only(&mut bench, 1);
+    bench.reject(again, Fault::Message);
     let actions = bench.take();
     assert!(
         matches!(
             &actions[..],
             [
                 Action::Notice(Notice::Skipped { last_sequence: 1, .. }),
-                Action::Commit { sequence: 2 }
+                Action::Commit { sequence: 3 },
+                Action::Publish(_)
             ]
         ),
         "{actions:?}"
     );
+    assert_eq!(bench.delivery.counts().skipped, 1);
+}
+
+#[test]
+fn a_message_that_is_taken_on_the_way_to_its_proof_is_delivered() {
+    for steps in 0..3 {
+        let mut bench = with_a_refused_message();
+        bench.interval(3).wait(2);
+        let other = only(&mut bench, 3);
+        bench.acknowledge(other);
+        let mut again = only(&mut bench, 1);
+        if steps > 0 {
+            bench.reject(again, Fault::Message).wait(40);
+            bench.connect();
+            again = only(&mut bench, 1);
+        }
+        if steps > 1 {
+            // Nothing that is not about the message completes it.
+            bench.reject(again, Fault::Standing).wait(60);
+            again = only(&mut bench, 1);
+            bench.disconnect().connect();
+            again = only(&mut bench, 1).max(again);
+        }
+        bench.acknowledge(again);
+        assert_eq!(bench.committed(), [3]);
+        assert_eq!(bench.delivery.counts().skipped, 0);
+    }
+}
+
+#[test]
+fn what_one_broker_of_a_list_takes_proves_nothing_of_another() {
+    let mut bench = with_a_refused_message();
+    bench.interval(3).disconnect();
+    bench.connect_to("second:1883", 10, None);
+    assert_eq!(bench.published().len(), 1);
+    bench.disconnect();
+    bench.connect_to("second:1883", 10, None);
+    let first = only(&mut bench, 1);
+    bench.acknowledge(first);
+    let other = only(&mut bench, 3);
+    bench.acknowledge(other);
+    assert_eq!(bench.committed(), [3]);
+}
+
+#[test]
+fn nothing_is_skipped_where_nothing_is_taken() {
+    let mut bench = Bench::skipping();
+    for sequence in 1..=10 {
+        bench.interval(sequence);
+    }
+    for round in 0..300 {
+        if round % 7 == 0 {
+            bench.disconnect().connect();
+        }
+        for (id, _) in bench.published() {
+            bench.reject(id, Fault::Message);
+        }
+        bench.wait(30);
+    }
+    assert_eq!(bench.delivery.counts().skipped, 0);
 }
 
 #[test]
@@ -475,27 +594,6 @@ fn a_missing_permission_and_silence_are_waited_for_even_with_skip() {
     }
     assert_eq!(bench.delivery.counts().skipped, 0);
     assert!(!bench.delivery.is_idle());
-}
-
-#[test]
-fn skipping_stops_where_nothing_at_all_is_taken() {
-    let mut bench = Bench::skipping();
-    for sequence in 1..=10 {
-        bench.interval(sequence);
-    }
-    let mut notices = Vec::new();
-    for _ in 0..100 {
-        bench.lose_a_connection();
-        notices.extend(bench.notices());
-    }
-    let stopped = notices
-        .iter()
-        .filter(|notice| **notice == Notice::SkippingStopped)
-        .count();
-    assert_eq!(stopped, 1);
-    assert_eq!(bench.delivery.counts().skipped, u64::from(SKIPS_WITHOUT_PROGRESS));
-    bench.connect();
-    assert_eq!(payloads(&bench.published()), ["[{\"Sequence\":4}]"]);
 }
 
 #[test]
@@ -804,6 +902,7 @@ fn bytes_in_drops_are_not() {
     assert!((60..=70).contains(&seconds), "{seconds} s");
     // Whatever the pace: half a megabyte takes 35 minutes at the longest.
     bench.handle(Event::Connected {
+        broker: "broker".to_owned(),
         receive_maximum: 10,
         largest_payload: None,
         takes_retained: true,
@@ -889,6 +988,7 @@ fn without_retained_messages_state_and_availability_are_off_for_that_connection_
     bench.handle(Event::Meter { is_online: true }).handle(state(1));
     for round in 0..3 {
         bench.handle(Event::Connected {
+            broker: "broker".to_owned(),
             receive_maximum: 10,
             largest_payload: None,
             takes_retained: false,

@@ -4,6 +4,7 @@
 //! is before it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -16,8 +17,11 @@ pub(super) struct Held {
     pub(super) payload: Bytes,
     pub(super) last_sequence: u64,
     pub(super) progress: Progress,
-    /// How often it was refused while no other message could have been the reason.
+    /// How often it was refused, or may have been.
     pub(super) refusals: u32,
+    /// What is known of whether it is never taken.
+    /// By each broker of the list that has refused it.
+    pub(super) proofs: Vec<Proof>,
     /// Whether a person has been told about it.
     pub(super) is_named: bool,
     /// The id it was last sent under.
@@ -38,6 +42,50 @@ impl Held {
     pub(super) fn may_be_cut(&self) -> bool {
         !self.may_be_there && self.sent_as.is_none()
     }
+}
+
+impl Held {
+    /// What is known of whether this broker never takes it.
+    pub(super) fn proof(&self, broker: &str) -> Option<&Proof> {
+        self.proofs.iter().find(|proof| proof.broker == broker)
+    }
+
+    /// What came between the acknowledgement of another message and the refusal of this one may be the reason for the
+    /// latter: it must be acknowledged again.
+    pub(super) fn wants_another(&mut self) {
+        for proof in &mut self.proofs {
+            if proof.step == Step::Confirmation {
+                proof.step = Step::Other;
+            }
+        }
+    }
+
+    pub(super) fn proof_mut(&mut self, broker: &str) -> Option<&mut Proof> {
+        self.proofs.iter_mut().find(|proof| proof.broker == broker)
+    }
+}
+
+/// A message was refused for its content, with nothing else outstanding.
+#[derive(Debug, Clone)]
+pub(super) struct Proof {
+    /// When, at first.
+    pub(super) since: Duration,
+    /// On which connection.
+    pub(super) connection: u64,
+    /// By which broker.
+    pub(super) broker: String,
+    pub(super) step: Step,
+}
+
+/// What the proof lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// That the broker acknowledges another message of the same kind.
+    Other,
+    /// That it refuses this one after that.
+    Confirmation,
+    /// That it refuses this one some time later on another connection.
+    Again,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +145,7 @@ impl Window {
             last_sequence,
             progress: Progress::Waiting,
             refusals: 0,
+            proofs: Vec::new(),
             is_named: false,
             sent_as: None,
             may_be_there: false,
@@ -131,6 +180,46 @@ impl Window {
             Some(Entry::Message(held)) => Some((place, held)),
             _ => None,
         }
+    }
+
+    /// The message that everything behind it waits for.
+    pub(super) fn front(&self) -> Option<&Held> {
+        match self.entries.front() {
+            Some(Entry::Message(held)) => Some(held),
+            _ => None,
+        }
+    }
+
+    pub(super) fn front_mut(&mut self) -> Option<&mut Held> {
+        match self.entries.front_mut() {
+            Some(Entry::Message(held)) => Some(held),
+            _ => None,
+        }
+    }
+
+    /// The message of this place, with its place, if it is still to be sent.
+    pub(super) fn waiting_at(&self, place: usize) -> Option<(usize, &Held)> {
+        match self.entries.get(place) {
+            Some(Entry::Message(held)) if held.progress == Progress::Waiting => Some((place, held)),
+            _ => None,
+        }
+    }
+
+    /// The place of a message of this kind behind the first that is still to be sent and not too large: of those that
+    /// were refused least often the nearest.
+    pub(super) fn other_waiting(&self, kind: Kind, largest: usize) -> Option<usize> {
+        let others = self.entries.iter().enumerate().skip(1);
+        let waiting = others.filter_map(|(place, entry)| match entry {
+            Entry::Message(held)
+                if held.kind == kind
+                    && held.progress == Progress::Waiting
+                    && held.payload.len() <= largest =>
+            {
+                Some((held.refusals, place))
+            }
+            _ => None,
+        });
+        waiting.min().map(|(_, place)| place)
     }
 
     /// The message of this place, to change what became of it.
@@ -273,6 +362,7 @@ impl Window {
                 payload,
                 progress: Progress::Waiting,
                 refusals: whole.refusals.saturating_sub(1),
+                proofs: Vec::new(),
                 ..whole.clone()
             }));
         }

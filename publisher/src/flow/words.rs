@@ -62,7 +62,7 @@ pub(super) fn notice(notice: &Notice, topics: &Topics) -> String {
             reason,
         } => format!(
             "the broker does not take the {} up to telegram #{last_sequence} ({} bytes on {}): {reason}; \
-             delivery waits at it (mqtt.on_rejected: skip would pass over what the broker never takes)",
+             delivery waits at it",
             kind.name(),
             number(*bytes as u64),
             topic(*kind),
@@ -73,7 +73,7 @@ pub(super) fn notice(notice: &Notice, topics: &Topics) -> String {
             last_sequence,
             reason,
         } => format!(
-            "passed over the {} up to telegram #{last_sequence} ({} bytes on {}), which the broker does not \
+            "skipped the {} up to telegram #{last_sequence} ({} bytes on {}), which the broker does not \
              take: {reason}",
             kind.name(),
             number(*bytes as u64),
@@ -85,11 +85,6 @@ pub(super) fn notice(notice: &Notice, topics: &Topics) -> String {
                 kind.name(),
                 topic(*kind)
             )
-        }
-        Notice::SkippingStopped => {
-            "the broker takes nothing at all, so the messages are not to blame: nothing more is passed over \
-             until it takes one"
-                .to_owned()
         }
     }
 }

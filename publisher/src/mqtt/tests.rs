@@ -44,7 +44,7 @@ fn settings(addresses: &[std::net::SocketAddr]) -> MqttSettings {
 
 fn connect_of(queue: &str) -> Command {
     Command::Connect {
-        queue: queue.to_owned(),
+        queue: Some(queue.to_owned()),
     }
 }
 
@@ -362,7 +362,7 @@ fn a_negative_acknowledgement_is_a_rejection_with_its_reason() {
         (1, 0x87, Fault::Standing, "not authorized"),
         (2, 0x97, Fault::Standing, "quota exceeded"),
         (3, 0x99, Fault::Message, "payload format invalid"),
-        (4, 0x83, Fault::Message, "implementation specific"),
+        (4, 0x83, Fault::Standing, "implementation specific"),
     ] {
         bench.publish(id, "x");
         let packet_id = peer.receive_message().0;

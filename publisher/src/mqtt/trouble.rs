@@ -8,6 +8,7 @@ use shared::config::BrokerAddress;
 use shared::container;
 
 use super::connection::address;
+use crate::delivery::Fault;
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum Cause {
     Unreachable,
     /// No answer in time.
     TimedOut,
+    /// The broker objects to the content of a message.
+    Content,
     /// Anything else.
     Other,
 }
@@ -58,6 +61,14 @@ impl Trouble {
 
     pub(super) fn other(broker: &BrokerAddress, words: impl Into<String>) -> Self {
         Self::new(broker, Cause::Other, words)
+    }
+
+    /// What the end of a connection says of the message that was outstanding.
+    pub fn fault(&self) -> Fault {
+        match self.cause {
+            Cause::Content => Fault::Message,
+            _ => Fault::Silence,
+        }
     }
 
     /// The user name or password was refused.

@@ -98,7 +98,12 @@ impl Version5 {
         let properties = disconnect.properties.as_ref();
         let reason = properties.and_then(|known| known.reason_string.as_deref());
         let words = with_reason(goodbye(disconnect.reason_code), reason);
-        Trouble::other(&self.broker, format!("the broker ended the connection: {words}"))
+        let cause = cause(disconnect.reason_code);
+        Trouble::new(
+            &self.broker,
+            cause,
+            format!("the broker ended the connection: {words}"),
+        )
     }
 
     /// MQTT 5, 3.2.2.3: what the broker takes.
@@ -198,12 +203,21 @@ fn with_reason(words: String, reason: Option<&str>) -> String {
     }
 }
 
-/// MQTT 5, 3.4.2.1: what a PUBACK means.
+/// MQTT 5, 3.14.2.1: what the broker objects to as it ends the connection.
+fn cause(code: DisconnectReasonCode) -> Cause {
+    match code {
+        DisconnectReasonCode::PacketTooLarge | DisconnectReasonCode::PayloadFormatInvalid => Cause::Content,
+        _ => Cause::Other,
+    }
+}
+
+/// MQTT 5, 3.4.2.1: what a PUBACK means. Only the payload format is about a message: the others stand for all of them,
+/// such as RabbitMQ's full queue, which is an implementation specific error.
 fn verdict(ack: &PubAck) -> Result<(), (Fault, String)> {
     let (fault, words) = match ack.reason {
         PubAckReason::Success | PubAckReason::NoMatchingSubscribers => return Ok(()),
-        PubAckReason::UnspecifiedError => (Fault::Message, "unspecified error"),
-        PubAckReason::ImplementationSpecificError => (Fault::Message, "implementation specific error"),
+        PubAckReason::UnspecifiedError => (Fault::Standing, "unspecified error"),
+        PubAckReason::ImplementationSpecificError => (Fault::Standing, "implementation specific error"),
         PubAckReason::NotAuthorized => (Fault::Standing, "not authorized to publish on this topic"),
         PubAckReason::TopicNameInvalid => (Fault::Standing, "topic name invalid"),
         PubAckReason::PacketIdentifierInUse => (Fault::Standing, "packet identifier in use"),
