@@ -1,15 +1,16 @@
-//! `publisher --check`: whether everything that the configuration names is there and answers. Really
-//! connects, under a client id of its own, without a will and without a word on any topic.
+//! `publisher --check`: whether everything that the configuration names is there and answers. It connects to each
+//! broker as a run does, will included, under a client id of its own. With `--deliver` it also publishes an empty array
+//! of readings, and says whether the broker delivers it. What it does not try it says.
 
 use std::io::Write;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use shared::check::Report;
 use shared::config::{BrokerAddress, Loaded};
 use shared::wire::client::Client;
+use shared::words;
 
-use crate::mqtt::{CONNECT_TIMEOUT, Command, Mqtt, MqttEvent, MqttSettings};
+use crate::mqtt::{self, MqttSettings, Trial};
 use crate::settings;
 
 const SOCKET_TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,7 +19,7 @@ const SOCKET_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Where a check failed, in words; all of them are made.
-pub fn check(loaded: &Loaded, output: &mut dyn Write) -> Result<(), String> {
+pub fn check(loaded: &Loaded, is_delivering: bool, output: &mut dyn Write) -> Result<(), String> {
     let config = &loaded.config;
     let mut report = Report::begin(loaded, output);
     match settings::keys(&config.decryption) {
@@ -36,7 +37,7 @@ pub fn check(loaded: &Loaded, output: &mut dyn Write) -> Result<(), String> {
                 report.note(&format!("mqtt: {warning}"));
             }
             for broker in &config.mqtt.brokers {
-                report.take("mqtt.address", &answer(&settings, broker, queue.as_deref()));
+                ask(&mut report, &settings, broker, queue.as_deref(), is_delivering);
             }
         }
     }
@@ -59,47 +60,84 @@ fn socket(loaded: &Loaded) -> Result<(String, String), String> {
     Ok((status.queue, words))
 }
 
-/// Connects to one broker and says what it answered.
-fn answer(settings: &MqttSettings, broker: &BrokerAddress, queue: Option<&str>) -> Result<String, String> {
+/// Connects to one broker and says what it answered, topic by topic.
+fn ask(
+    report: &mut Report<'_>,
+    settings: &MqttSettings,
+    broker: &BrokerAddress,
+    queue: Option<&str>,
+    is_delivering: bool,
+) {
+    let template = format!("{}-check-{}", settings.client_id, std::process::id());
     let settings = MqttSettings {
         brokers: vec![broker.clone()],
-        client_id: format!("{}-check-{}", settings.client_id, std::process::id()),
-        will: None,
+        client_id: mqtt::client_id(&template, queue.unwrap_or("unknown")),
         ..settings.clone()
     };
-    let (sender, events) = channel();
-    let mqtt = Mqtt::start(settings, move |event| {
-        // Nobody listens any longer once the first answer is there.
-        let _ = sender.send(event);
-    })
-    .map_err(|error| error.to_string())?;
-    mqtt.tell(Command::Connect {
-        queue: queue.map(str::to_owned),
-    })
-    .map_err(|stuck| stuck.to_string())?;
-    // Two versions may be tried one after the other.
-    let outcome = match events.recv_timeout(CONNECT_TIMEOUT * 2 + Duration::from_secs(1)) {
-        Ok(MqttEvent::Connected {
-            broker,
-            version,
-            receive_maximum,
-            largest_payload,
-            ..
-        }) => {
-            let bound = largest_payload
-                .map(|bytes| format!(", payloads up to {bytes} bytes"))
-                .unwrap_or_default();
-            Ok(format!(
-                "{broker} answers ({version}, {receive_maximum} messages at once{bound})"
-            ))
-        }
-        Ok(MqttEvent::Failed(trouble) | MqttEvent::Lost(trouble)) => Err(trouble.to_string()),
-        Ok(other) => Err(format!("unexpected: {other:?}")),
-        Err(_) => Err(format!("{}:{}: no answer", broker.host, broker.port)),
+    let probed = match mqtt::probe(&settings, broker, is_delivering) {
+        Ok(probed) => probed,
+        Err(trouble) => return report.take("mqtt.address", &Err(trouble.to_string())),
     };
-    if outcome.is_ok() && mqtt.tell(Command::Finish).is_ok() {
-        // So that the broker does not log a client that vanished; the answer does not depend on it.
-        let _ = events.recv_timeout(Duration::from_secs(1));
+    let bound = |number: Option<u64>, what: &str| {
+        number.map(|number| format!(", at most {} {what}", words::number(number)))
+    };
+    let bounds = [
+        bound(probed.receive_maximum.map(u64::from), "messages at once"),
+        bound(probed.largest_packet.map(u64::from), "bytes in a message"),
+    ];
+    let bounds: String = bounds.into_iter().flatten().collect();
+    let name = mqtt::address(broker);
+    report.take(
+        "mqtt.address",
+        &Ok(format!(
+            "{name} accepts the connection and its will ({}{bounds})",
+            probed.version
+        )),
+    );
+    let topics = &settings.topics;
+    let retained = [
+        ("mqtt.state_topic", &topics.state),
+        ("mqtt.availability_topic", &topics.availability),
+    ];
+    if !probed.takes_retained {
+        for (key, topic) in retained {
+            if let Some(topic) = topic {
+                let words = format!("{name} keeps no retained messages, so nothing is published on {topic}");
+                report.take(key, &Err(words));
+            }
+        }
     }
-    outcome
+    let readings = &topics.readings;
+    match probed.trial {
+        Some(trial) => report.take("mqtt.topic", &said(&trial, &name, readings, probed.version)),
+        None => report.note(&format!(
+            "mqtt.topic: whether {name} delivers what is published on {readings} was not tried; --deliver tries it \
+             with an empty array"
+        )),
+    }
+    let others = [("mqtt.summary_topic", &topics.summary), retained[0], retained[1]];
+    for (key, topic) in others {
+        if let Some(topic) = topic {
+            report.note(&format!(
+                "{key}: whether {name} takes messages on {topic} is not tried: no message there is without a meaning"
+            ));
+        }
+    }
+}
+
+/// What became of the empty array of readings.
+fn said(trial: &Trial, broker: &str, topic: &str, version: &str) -> Result<String, String> {
+    match trial {
+        Trial::Delivered => Ok(format!("{broker} has delivered an empty array on {topic}")),
+        Trial::Refused(reason) => Err(format!("{broker} refuses messages on {topic}: {reason}")),
+        Trial::Discarded => Err(format!(
+            "{broker} has acknowledged an empty array on {topic} and has not delivered it to this client, which had \
+             subscribed to {topic}: either it discards what this user publishes there, which {version} lets it do in \
+             silence, or this user may not read there. Allow this user both, or look with another: mosquitto_sub -t \
+             '{topic}'"
+        )),
+        Trial::Unseen(reason) => Err(format!(
+            "{broker} has acknowledged an empty array on {topic}; whether it delivers it cannot be seen: {reason}"
+        )),
+    }
 }

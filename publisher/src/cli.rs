@@ -28,6 +28,10 @@ struct CommandLine {
     #[command(subcommand)]
     command: Option<Subcommands>,
 
+    /// With --check: publish an empty array of readings too, and see whether the broker delivers it
+    #[arg(long, requires = "check")]
+    deliver: bool,
+
     #[command(flatten)]
     flags: Flags,
 }
@@ -192,7 +196,7 @@ impl From<ReplayError> for Failure {
 fn carry_out(line: CommandLine) -> Result<Exit, Failure> {
     let loaded = shared::config::load(&line.flags)?;
     if line.flags.check {
-        return crate::check::check(&loaded, &mut io::stdout().lock())
+        return crate::check::check(&loaded, line.deliver, &mut io::stdout().lock())
             .map(|()| Exit::Done)
             .map_err(|words| Failure::new(Exit::Failed, words));
     }

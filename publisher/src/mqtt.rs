@@ -19,6 +19,7 @@
 
 mod connection;
 mod incoming;
+mod probe;
 mod tls;
 mod transport;
 mod trouble;
@@ -35,6 +36,8 @@ use tokio::sync::mpsc;
 
 use crate::delivery::{Fault, Kind, Message, WINDOW_MESSAGES};
 
+pub use connection::address;
+pub use probe::{Probed, Trial, probe};
 pub use tls::{TlsError, TlsFiles, configure as configure_tls};
 pub use trouble::{Cause, Trouble};
 

@@ -132,3 +132,105 @@ fn forward(address: &str, port: u16) {
         }
     });
 }
+
+/// What `publisher --check` prints of the broker, with this access list and these settings of mosquitto's.
+fn checked(house: &mut Installation, list: &str, further: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    house.broker.stop();
+    let acl = house.folder.join("acl");
+    fs::write(&acl, list).unwrap();
+    let configuration = format!("allow_anonymous true\nacl_file {}\n{further}\n", acl.display());
+    house.broker.configure(&configuration);
+    house.broker.start_again();
+    let ran = house.publisher(&[&["--check"], arguments].concat());
+    let text = ran.text();
+    let results = text.split_once("\n\n").map_or("", |(_, results)| results);
+    (ran.code, results.to_owned())
+}
+
+#[test]
+fn a_check_says_of_the_readings_topic_whether_they_are_delivered_refused_or_discarded() {
+    let mut house = Installation::new(93);
+    let _capture = house.start_capture();
+    let all = "topic readwrite #\n";
+    let denied = format!("topic read #\ntopic write {TOPIC}/state\ntopic write {TOPIC}/availability\n");
+    let delivered = format!("has delivered an empty array on {TOPIC}\n");
+    for version in ["5", "3.1.1"] {
+        let text = fs::read_to_string(house.folder.join("smartmeter.yml")).unwrap();
+        let without: String = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("version:"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let text = without.replacen("mqtt:\n", &format!("mqtt:\n  version: \"{version}\"\n"), 1);
+        house.folder.write("smartmeter.yml", text);
+
+        let (code, told) = checked(&mut house, all, "", &[]);
+        assert_eq!(code, Some(0), "{told}");
+        assert!(told.contains("was not tried; --deliver tries it"), "{told}");
+        assert!(!told.contains("delivered an empty array"), "{told}");
+
+        let (code, told) = checked(&mut house, all, "", &["--deliver"]);
+        assert_eq!(code, Some(0), "{told}");
+        assert!(told.contains(&delivered), "{told}");
+        assert!(told.contains(&format!("(MQTT {version}")), "{told}");
+
+        let (code, told) = checked(&mut house, &denied, "", &["--deliver"]);
+        assert_eq!(code, Some(1), "{told}");
+        // With a queue without a bound mosquitto 2.0.11 ends a connection of MQTT 3.1.1 at what it denies.
+        let expected = match version {
+            "5" => format!("refuses messages on {TOPIC}: not authorized to publish on this topic"),
+            _ => format!("refuses messages on {TOPIC}: the broker closed the connection"),
+        };
+        assert!(
+            told.contains("# FAILED mqtt.topic: ") && told.contains(&expected),
+            "{told}"
+        );
+
+        if version == "3.1.1" {
+            let bounded = "max_queued_messages 1000\nmax_queued_bytes 1000000";
+            let (code, told) = checked(&mut house, &denied, bounded, &["--deliver"]);
+            assert_eq!(code, Some(1), "{told}");
+            let expected = format!("has acknowledged an empty array on {TOPIC} and has not delivered it");
+            assert!(told.contains(&expected), "{told}");
+        }
+
+        // Nobody may read there: that it is delivered cannot be seen, and ok is not said.
+        let unread = format!("topic write {TOPIC}\n");
+        let (code, told) = checked(&mut house, &unread, "", &["--deliver"]);
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains("this user may not read there"), "{told}");
+    }
+    let status = house.try_status().unwrap();
+    assert!(
+        status.consumers.is_empty(),
+        "a check is no consumer: {:?}",
+        status.consumers
+    );
+}
+
+#[test]
+fn a_check_fails_at_what_a_run_would_fail_at() {
+    let mut house = Installation::new(94);
+    let _capture = house.start_capture();
+    let all = "topic readwrite #\n";
+    let (code, told) = checked(&mut house, all, "max_qos 0", &[]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("Maximum QoS 0"), "{told}");
+    let (code, told) = checked(&mut house, all, "retain_available false", &[]);
+    assert_eq!(code, Some(1), "{told}");
+    for key in ["state_topic", "availability_topic"] {
+        let expected = format!("# FAILED mqtt.{key}: ");
+        assert!(
+            told.contains(&expected) && told.contains("keeps no retained messages"),
+            "{told}"
+        );
+    }
+    let (code, told) = checked(
+        &mut house,
+        all,
+        "max_packet_size 4000\nmax_inflight_messages 7",
+        &[],
+    );
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("at most 4,000 bytes in a message"), "{told}");
+}

@@ -26,7 +26,13 @@ const TAKEN_INTERVAL: Duration = Duration::from_secs(1);
 /// MQTT 3.1.1 and 5, 3.12.
 const PING: [u8; 2] = [0xc0, 0];
 /// MQTT 3.1.1 and 5, 3.14: a normal end.
-const DISCONNECT: [u8; 2] = [0xe0, 0];
+pub(super) const DISCONNECT: [u8; 2] = [0xe0, 0];
+
+/// PUBACK of a message that came in, with success. MQTT 3.1.1 and 5, 3.4.
+pub(super) fn acknowledge(packet_id: u16) -> [u8; 4] {
+    let [high, low] = packet_id.to_be_bytes();
+    [0x40, 2, high, low]
+}
 
 /// The packets of a version of MQTT.
 pub(super) trait Protocol {
@@ -44,6 +50,9 @@ pub(super) trait Protocol {
     fn publish(topic: &str, is_retained: bool, packet_id: u16, payload: Bytes, buffer: &mut BytesMut)
     -> bool;
 
+    /// Appends SUBSCRIBE to one topic, QoS 1.
+    fn subscribe(topic: &str, packet_id: u16, buffer: &mut BytesMut) -> bool;
+
     /// What a whole packet says; trouble if that ends the connection.
     fn read(&self, packet: BytesMut) -> Result<Answer, Trouble>;
 }
@@ -60,6 +69,17 @@ pub(super) enum Answer {
     },
     /// PINGRESP.
     Alive,
+    /// SUBACK, with the reason if the broker refuses.
+    Subscribed {
+        packet_id: u16,
+        verdict: Result<(), String>,
+    },
+    /// PUBLISH. The packet id is 0 if nothing is to be acknowledged.
+    Received {
+        topic: String,
+        payload: Bytes,
+        packet_id: u16,
+    },
 }
 
 /// What the broker says of itself when it accepts a connection.
@@ -199,14 +219,14 @@ pub(super) async fn keep<P: Protocol>(
 }
 
 /// A connection's bytes on their way in and out.
-struct Line {
-    transport: Transport,
-    incoming: BytesMut,
-    outgoing: BytesMut,
+pub(super) struct Line {
+    pub(super) transport: Transport,
+    pub(super) incoming: BytesMut,
+    pub(super) outgoing: BytesMut,
 }
 
 /// Connects and has the connection accepted.
-async fn open<P: Protocol>(
+pub(super) async fn open<P: Protocol>(
     protocol: &P,
     settings: &MqttSettings,
     broker: &BrokerAddress,
@@ -492,7 +512,7 @@ impl<'a> Life<'a> {
                 Ok(())
             }
             Answer::Alive if pulse.answered() => Ok(()),
-            Answer::Alive | Answer::Greeted(_) => {
+            Answer::Alive | Answer::Greeted(_) | Answer::Subscribed { .. } | Answer::Received { .. } => {
                 let words = "the broker sent an answer that was not asked for";
                 Err(Trouble::other(self.broker, words))
             }
@@ -580,7 +600,7 @@ impl<'a> Life<'a> {
 }
 
 /// `localhost:1883`, as in the configuration.
-pub(super) fn address(broker: &BrokerAddress) -> String {
+pub fn address(broker: &BrokerAddress) -> String {
     if broker.host.contains(':') {
         format!("[{}]:{}", broker.host, broker.port)
     } else {

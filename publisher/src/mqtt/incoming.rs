@@ -1,5 +1,5 @@
 //! What the broker may send, decided by the first bytes of a packet: its type and length (MQTT 3.1.1 and 5, 2.1).
-//! We subscribe to nothing, so nothing but an answer is ever asked for, and answers are small. Whatever else comes
+//! A run subscribes to nothing, so nothing but an answer is ever asked for, and answers are small. Whatever else comes
 //! ends the connection before it is read, held or understood, so that a hostile broker costs no memory.
 
 use std::fmt;
@@ -16,6 +16,8 @@ pub(super) enum Expected {
     PubAck,
     PingResp,
     Disconnect,
+    SubAck,
+    Publish,
 }
 
 /// Why the connection ends.
@@ -41,8 +43,8 @@ pub(super) fn next_packet(
     if !expected.iter().any(|expected| expected.number() == kind) {
         return Err(Unexpected::NotAsked(kind));
     }
-    // None of these has flags.
-    if first & 0x0f != 0 {
+    // None of the others has flags.
+    if kind != Expected::Publish.number() && first & 0x0f != 0 {
         return Err(Unexpected::Malformed);
     }
     let mut remaining = 0;
@@ -69,6 +71,8 @@ impl Expected {
             Self::PubAck => 4,
             Self::PingResp => 13,
             Self::Disconnect => 14,
+            Self::SubAck => 9,
+            Self::Publish => 3,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! MQTT 3.1.1, by rumqttc's packets.
 
 use bytes::{Bytes, BytesMut};
-use rumqttc::{Connect, ConnectReturnCode, LastWill, Login, Packet, Publish, QoS};
+use rumqttc::{
+    Connect, ConnectReturnCode, LastWill, Login, Packet, Publish, QoS, Subscribe, SubscribeReasonCode,
+};
 use shared::config::BrokerAddress;
 
 use super::connection::{Answer, Greeting, Protocol};
@@ -51,6 +53,12 @@ impl Protocol for Version311 {
         publish.write(buffer).is_ok()
     }
 
+    fn subscribe(topic: &str, packet_id: u16, buffer: &mut BytesMut) -> bool {
+        let mut subscribe = Subscribe::new(topic, QoS::AtLeastOnce);
+        subscribe.pkid = packet_id;
+        subscribe.write(buffer).is_ok()
+    }
+
     fn read(&self, mut packet: BytesMut) -> Result<Answer, Trouble> {
         match Packet::read(&mut packet, LARGEST_INCOMING) {
             Ok(Packet::ConnAck(ack)) if ack.code == ConnectReturnCode::Success => {
@@ -62,6 +70,18 @@ impl Protocol for Version311 {
                 verdict: Ok(()),
             }),
             Ok(Packet::PingResp) => Ok(Answer::Alive),
+            Ok(Packet::SubAck(ack)) => Ok(Answer::Subscribed {
+                packet_id: ack.pkid,
+                verdict: match ack.return_codes[..] {
+                    [SubscribeReasonCode::Success(_)] => Ok(()),
+                    _ => Err("refused".to_owned()),
+                },
+            }),
+            Ok(Packet::Publish(publish)) => Ok(Answer::Received {
+                topic: publish.topic,
+                payload: publish.payload,
+                packet_id: publish.pkid,
+            }),
             Ok(_) => Err(self.not_mqtt("a packet that was not asked for")),
             Err(error) => Err(self.not_mqtt(&error.to_string())),
         }

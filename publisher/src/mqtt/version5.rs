@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, LastWill,
-    Login, Packet, PubAck, PubAckReason, Publish,
+    ConnAck, Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Filter,
+    LastWill, Login, Packet, PubAck, PubAckReason, Publish, Subscribe, SubscribeReasonCode,
 };
 use shared::config::BrokerAddress;
 
@@ -65,6 +65,12 @@ impl Protocol for Version5 {
         publish.write(buffer).is_ok()
     }
 
+    fn subscribe(topic: &str, packet_id: u16, buffer: &mut BytesMut) -> bool {
+        let mut subscribe = Subscribe::new(Filter::new(topic, QoS::AtLeastOnce), None);
+        subscribe.pkid = packet_id;
+        subscribe.write(buffer).is_ok()
+    }
+
     fn read(&self, mut packet: BytesMut) -> Result<Answer, Trouble> {
         // A DISCONNECT may leave out its properties, and a normal one its reason as well (3.14.2): the library takes
         // neither.
@@ -81,6 +87,19 @@ impl Protocol for Version5 {
                 verdict: verdict(&ack),
             }),
             Ok(Packet::PingResp(_)) => Ok(Answer::Alive),
+            Ok(Packet::SubAck(ack)) => Ok(Answer::Subscribed {
+                packet_id: ack.pkid,
+                verdict: match ack.return_codes[..] {
+                    [SubscribeReasonCode::Success(_)] => Ok(()),
+                    [SubscribeReasonCode::NotAuthorized] => Err("not authorized".to_owned()),
+                    _ => Err("refused".to_owned()),
+                },
+            }),
+            Ok(Packet::Publish(publish)) => Ok(Answer::Received {
+                topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+                payload: publish.payload,
+                packet_id: publish.pkid,
+            }),
             Ok(Packet::Disconnect(disconnect)) => Err(self.goodbye(&disconnect)),
             Ok(_) => Err(self.not_mqtt("a packet that was not asked for")),
             Err(error) => Err(self.not_mqtt(&error.to_string())),
