@@ -224,8 +224,12 @@ fn report_line(report: &PublisherReport, is_running: bool, now_us: i64) -> Strin
     if let Some(at_us) = report.last_acknowledged_at_us {
         parts.push(format!("last message acknowledged {} ago", since(at_us, now_us)));
     }
-    for (reason, count) in &report.skipped {
-        parts.push(format!("{} skipped: {reason}", words::number(*count)));
+    for (reason, count) in report.skipped() {
+        parts.push(format!("{} skipped: {reason}", words::number(count)));
+    }
+    for (name, count) in report.stopped() {
+        let telegrams = words::counted(count, "telegram");
+        parts.push(format!("{name} has stopped coming, {telegrams} ago"));
     }
     parts.join("; ")
 }

@@ -30,6 +30,7 @@ use crate::payload::Part;
 use crate::reading::{self, Origin};
 use crate::registers::{self, HeldBack, Registers};
 use crate::state;
+use crate::stopped::{self, Stopped};
 use crate::summary::Summary;
 
 /// What shapes the messages.
@@ -107,6 +108,7 @@ pub struct Aggregator {
     decryption: Decryption,
     open: Option<Interval>,
     registers: Registers,
+    stopped: Stopped,
     /// Reads telegrams and writes their JSON objects, both from what is new since the one before.
     telegrams: dsmr::Series,
     objects: reading::series::Series,
@@ -148,6 +150,7 @@ impl Aggregator {
             decryption,
             open: None,
             registers: Registers::default(),
+            stopped: Stopped::default(),
             telegrams: dsmr::Series::default(),
             objects: reading::series::Series::default(),
             expected_bytes: 0,
@@ -176,7 +179,18 @@ impl Aggregator {
             let time = readings.time.unwrap_or(received_at(before));
             self.registers.read(&readings, before.sequence, time);
             self.registers.take_news();
+            self.stopped.read(&readings, before.sequence, before.silence_ms);
         }
+    }
+
+    /// The values that have stopped coming, or come again, each once.
+    pub(crate) fn stopped_news(&mut self) -> Vec<stopped::News> {
+        self.stopped.take_news()
+    }
+
+    /// The values that have stopped coming, each with the number of telegrams since.
+    pub(crate) fn stopped(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.stopped.values()
     }
 
     /// The totals that fell to zero and are held back, each once.
@@ -221,6 +235,8 @@ impl Aggregator {
             open.ends_in_ms = u64::try_from(ends_in_ms).unwrap_or(0);
         }
         self.count(record.sequence, time);
+        let readings = self.telegrams.readings();
+        self.stopped.read(readings, record.sequence, record.silence_ms);
         if self.settings.interval_seconds == 0 {
             self.close(outputs);
         }

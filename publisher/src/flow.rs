@@ -238,6 +238,14 @@ impl Queue {
                 for held in self.aggregator.held_back() {
                     tracing::warn!("{}", words::held_back(&held));
                 }
+                for news in self.aggregator.stopped_news() {
+                    report.is_due = true;
+                    if news.has_stopped {
+                        tracing::warn!("{}", words::stopped(&news));
+                    } else {
+                        tracing::info!("{}", words::stopped(&news));
+                    }
+                }
             }
             Taken::Skipped { why } => {
                 count(&mut report.skipped, "undecryptable", 1);
@@ -642,7 +650,7 @@ impl Flow {
             MqttEvent::Left => {
                 self.connection = None;
                 self.broker.left();
-                let reason = "another publisher is this consumer".to_owned();
+                let reason = "another session is this consumer".to_owned();
                 let fault = Fault::Silence;
                 self.deliver(Event::Disconnected { fault, reason }, orders);
             }
@@ -900,7 +908,7 @@ impl Flow {
             Some((why, _)) => format!("{}; waiting for the key: {why}", self.report.connection),
             None => self.report.connection.clone(),
         };
-        let report = Box::new(PublisherReport {
+        let mut report = Box::new(PublisherReport {
             at_us: self.now.unix_us,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             connection,
@@ -910,6 +918,9 @@ impl Flow {
             last_acknowledged_sequence: counts.last_acknowledged_sequence,
             skipped: self.report.skipped.clone(),
         });
+        for (name, telegrams) in self.queue.iter().flat_map(|queue| queue.aggregator.stopped()) {
+            report.has_stopped(name, telegrams);
+        }
         orders.push(Order::Source(SourceCommand::Report { session, report }));
     }
 }

@@ -22,4 +22,5 @@ pub mod settings;
 pub mod source;
 mod state;
 pub mod status;
+mod stopped;
 mod summary;

@@ -89,6 +89,19 @@ pub(crate) fn measurements<'r>(readings: &'r Readings<'_>) -> impl Iterator<Item
     )
 }
 
+/// What the telegram states a number of, each once; a device always by its channel.
+pub(crate) fn stated(readings: &Readings<'_>) -> impl Iterator<Item = Name> {
+    let electricity = Quantity::ALL
+        .into_iter()
+        .filter(|quantity| electricity_name(*quantity).is_some() && readings.quantity(*quantity).is_some());
+    let devices = readings.devices.iter().filter_map(|device| {
+        let (kind, (_, unit)) = device.kind().zip(device.register())?;
+        let channel = Some(device.channel);
+        Some(Name::Device { kind, channel, unit })
+    });
+    electricity.map(Name::Electricity).chain(devices)
+}
+
 /// Every meter that the telegram speaks of.
 pub(crate) fn meters<'r>(readings: &'r Readings<'_>) -> impl Iterator<Item = Meter<'r>> {
     let devices = readings.devices.iter();

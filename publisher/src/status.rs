@@ -166,8 +166,14 @@ impl PublisherStatus {
             _ => number(report.acknowledged_messages),
         };
         line("acknowledged", &acknowledged);
-        for (reason, count) in &report.skipped {
-            line("skipped", &format!("{} {reason}", number(*count)));
+        for (reason, count) in report.skipped() {
+            line("skipped", &format!("{} {reason}", number(count)));
+        }
+        for (name, count) in report.stopped() {
+            line(
+                "stopped coming",
+                &format!("{name}, not in the last {}", telegrams(count)),
+            );
         }
         line("reported", &moment(report.at_us));
         text
@@ -233,6 +239,22 @@ mod tests {
         };
         assert!(!unknown.is_well(None, Duration::ZERO));
         assert!(unknown.to_text().contains("no consumer of this name"));
+    }
+
+    #[test]
+    fn values_that_have_stopped_are_named() {
+        let mut status = status(0, 0, true);
+        let mut report = shared::wire::PublisherReport::default();
+        report.has_stopped("voltage_l1_v", 3_412);
+        if let Some(known) = &mut status.known {
+            known.report = Some(report);
+        }
+        let text = status.to_text();
+        assert!(
+            text.contains("\nstopped coming    voltage_l1_v, not in the last 3,412 telegrams\n"),
+            "{text}"
+        );
+        assert!(!text.contains("skipped"), "{text}");
     }
 
     #[test]

@@ -352,8 +352,32 @@ pub struct PublisherReport {
     pub last_acknowledged_at_us: Option<i64>,
     /// Highest sequence in an acknowledged message.
     pub last_acknowledged_sequence: Option<u64>,
-    /// Telegrams and messages passed over, by reason, and values that do not fit.
+    /// Telegrams and messages passed over, by reason, and values that do not fit. Also, with [`WITHOUT`] before their
+    /// names, values that have stopped coming: [`PublisherReport::stopped`].
     pub skipped: BTreeMap<String, u64>,
+}
+
+/// Before the name of a value that has stopped coming. It is in [`PublisherReport::skipped`], since a field of its own
+/// would be another version of the protocol.
+const WITHOUT: &str = "telegrams without ";
+
+impl PublisherReport {
+    /// This value has stopped coming so many telegrams ago.
+    pub fn has_stopped(&mut self, name: &str, telegrams: u64) {
+        self.skipped.insert(format!("{WITHOUT}{name}"), telegrams);
+    }
+
+    /// The values that have stopped coming, each with the number of telegrams since.
+    pub fn stopped(&self) -> impl Iterator<Item = (&str, u64)> {
+        let entries = self.skipped.iter();
+        entries.filter_map(|(key, count)| Some((key.strip_prefix(WITHOUT)?, *count)))
+    }
+
+    /// How much was skipped, by reason.
+    pub fn skipped(&self) -> impl Iterator<Item = (&str, u64)> {
+        let entries = self.skipped.iter().filter(|(key, _)| !key.starts_with(WITHOUT));
+        entries.map(|(reason, count)| (reason.as_str(), *count))
+    }
 }
 
 /// Records that are gone without having been read by everyone.

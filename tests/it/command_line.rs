@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::broker::Mosquitto;
 use tests::deadline::{SOON, wait_for, wait_until};
 use tests::folder::Folder;
@@ -19,7 +19,7 @@ use tests::programs::{Programs, run_capture, run_publisher, start_capture, start
 use tests::subscriber::{Received, Subscriber};
 
 use crate::installation::{Installation, TOPIC, assert_readings_are_true, household};
-use tests::household::Dialect;
+use tests::household::{Dialect, Household, Settings, crc};
 
 /// Waits for the readings of a topic and gives them.
 fn readings(subscriber: &Subscriber, topic: &str, count: usize) -> Ledger {
@@ -673,6 +673,75 @@ fn status_tells_of_both_programs_what_is_so() {
 
     // While it is connected a consumer cannot be removed; one that does not exist is said.
     assert_ne!(house.capture(&["forget", "mqtt"]).code, Some(0));
+}
+
+#[test]
+fn values_that_stop_coming_are_named_until_they_come_again() {
+    let household = Household::new(Settings {
+        phases: 1,
+        period_seconds: 10,
+        ..Settings::seeded(48, Dialect::Dsmr5)
+    });
+    let mut house = Installation::with(household);
+    house.configure(60, "", "");
+    let bytes: Vec<u8> = (house.household.telegrams(700).iter().enumerate())
+        .flat_map(|(at, telegram)| match at {
+            0..200 => telegram.bytes.clone(),
+            _ => without_line(&telegram.bytes, "1-0:32.7.0"),
+        })
+        .collect();
+    house.folder.write("year.txt", bytes);
+    house.capture(&["import", "year.txt"]).done();
+    let again = house.household.telegram().bytes;
+    let _capture = house.start_capture();
+    let publisher = house.start_publisher();
+    let line = publisher.wait_to_say("values have stopped coming", SOON);
+    assert!(
+        line.contains("telegram #561") && line.contains("while telegrams go on: voltage_l1_v ("),
+        "{line}"
+    );
+    let stopped = |expected: Value| {
+        wait_for("the status to name what has stopped", SOON, || {
+            let status = house.publisher(&["status", "--json"]).json();
+            if status["stopped"] == expected {
+                Ok(())
+            } else {
+                Err(status.to_string())
+            }
+        });
+    };
+    stopped(json!({ "voltage_l1_v": 500 }));
+    let text = house.publisher(&["status"]).text();
+    let words = "voltage_l1_v, not in the last 500 telegrams";
+    assert!(text.contains(words), "{text}");
+    let text = house.capture(&["status"]).text();
+    assert!(
+        text.contains("voltage_l1_v has stopped coming, 500 telegrams ago"),
+        "{text}"
+    );
+
+    house.folder.write("again.txt", again);
+    house.capture(&["import", "--append", "again.txt"]).done();
+    publisher.wait_to_say("telegram #701: values come again: voltage_l1_v", SOON);
+    stopped(json!({}));
+    assert_eq!(
+        publisher.said().matches("stopped coming").count(),
+        1,
+        "{}",
+        publisher.said()
+    );
+}
+
+/// The telegram without the line of this reference, with the CRC that it has then.
+fn without_line(telegram: &[u8], reference: &str) -> Vec<u8> {
+    let lines = telegram.split_inclusive(|byte| *byte == b'\n');
+    let is_kept = |line: &&[u8]| !line.starts_with(reference.as_bytes()) && !line.starts_with(b"!");
+    let mut rest = lines.filter(is_kept).collect::<Vec<_>>().concat();
+    assert!(rest.len() + 10 < telegram.len(), "there is no {reference}");
+    rest.push(b'!');
+    let crc = crc::arc(&rest);
+    rest.extend_from_slice(format!("{crc:04X}\r\n").as_bytes());
+    rest
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! * [`addresses`]: a name is reached at whichever of its addresses answers.
 //! * [`bench`]: brokers, proxy, subscriber and meters do what the other tests take for granted.
 //! * [`cable`]: at the end of a bad cable exactly the spared telegrams are accepted.
+//! * [`peers`]: a peer that ends each connection costs nothing and does not fill the log.
 //! * [`path`]: what the household lives is what a subscriber receives, number for number.
 //! * [`outage`]: what is away for a while costs nothing that was accepted.
 //! * [`broker`]: nor what a broker denies, or does under its name.
@@ -44,6 +45,7 @@ mod hostile_broker;
 mod installation;
 mod outage;
 mod path;
+mod peers;
 mod programs;
 mod restore;
 mod sharing;

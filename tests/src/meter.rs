@@ -163,6 +163,15 @@ impl TcpMeter {
         self.reader = None;
     }
 
+    /// Resets the connection, if there is one.
+    pub fn reset(&mut self) {
+        if let Some(reader) = &self.reader {
+            rustix::net::sockopt::set_socket_linger(reader, Some(Duration::ZERO))
+                .expect("a connection can be told not to linger");
+        }
+        self.hang_up();
+    }
+
     fn reader(&mut self, deadline: Duration) -> io::Result<&mut TcpStream> {
         let ends = Instant::now() + deadline;
         // A reader that has gone, and the one that has come in its place.

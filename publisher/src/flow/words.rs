@@ -6,6 +6,7 @@ use super::demand::TooSlow;
 use crate::delivery::{Kind, Notice};
 use crate::mqtt::Topics;
 use crate::registers::HeldBack;
+use crate::stopped::News;
 
 /// `1 telegram waits to be published`.
 pub(super) fn waiting(telegrams: u64) -> String {
@@ -38,6 +39,24 @@ pub(super) fn held_back(held: &HeldBack) -> String {
         "telegram #{sequence}: {register} fell from {value} to 0; summary and state leave it out until it is above 0 \
          again, for at most 10 minutes of meter time"
     )
+}
+
+/// Values have stopped coming, or come again.
+pub(super) fn stopped(news: &News) -> String {
+    let News {
+        names,
+        has_stopped,
+        sequence,
+    } = news;
+    let names = names.join(", ");
+    if *has_stopped {
+        format!(
+            "telegram #{sequence}: values have stopped coming for more than an hour, while telegrams go on: {names} \
+             (`publisher status` names them until they come again)"
+        )
+    } else {
+        format!("telegram #{sequence}: values come again: {names}")
+    }
 }
 
 /// That a backlog can only grow.

@@ -1,5 +1,7 @@
 //! A consumer as `capture status --json` and `publisher status --json` both print it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::ConsumerStatus;
@@ -37,13 +39,18 @@ impl ConsumerStatus {
                 "last_acknowledged_sequence",
                 json!(report.and_then(|report| report.last_acknowledged_sequence)),
             ),
-            ("skipped", json!(report.map(|report| &report.skipped))),
+            ("skipped", json!(report.map(|report| counts(report.skipped())))),
+            ("stopped", json!(report.map(|report| counts(report.stopped())))),
         ];
         fields
             .into_iter()
             .map(|(key, value)| (key.to_owned(), value))
             .collect()
     }
+}
+
+fn counts<'r>(counts: impl Iterator<Item = (&'r str, u64)>) -> BTreeMap<&'r str, u64> {
+    counts.collect()
 }
 
 /// RFC 3339; none for what no clock can have shown.
@@ -80,6 +87,7 @@ mod tests {
             "last_acknowledged_at",
             "last_acknowledged_sequence",
             "skipped",
+            "stopped",
         ];
         let value = consumer.to_json();
         assert_eq!(value.len(), keys.len());
@@ -97,5 +105,22 @@ mod tests {
         assert_eq!(consumer.to_json()["last_acknowledged_at"], "2027-01-15T08:00:00Z");
         consumer.is_connected = false;
         assert_eq!(consumer.to_json()["is_connected"], false);
+    }
+
+    #[test]
+    fn what_was_skipped_and_what_has_stopped_are_apart() {
+        let mut report = PublisherReport::default();
+        report.skipped.insert("undecryptable".to_owned(), 2);
+        report.has_stopped("voltage_l1_v", 412);
+        let consumer = ConsumerStatus {
+            name: "mqtt".to_owned(),
+            cursor: 7,
+            lag: 3,
+            is_connected: true,
+            report: Some(report),
+        };
+        let object = consumer.to_json();
+        assert_eq!(object["skipped"], json!({ "undecryptable": 2 }));
+        assert_eq!(object["stopped"], json!({ "voltage_l1_v": 412 }));
     }
 }
