@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::{Access, access};
 use shared::check::Report;
+use shared::commands::command;
 use shared::config::{Config, Loaded, PortAddress, SerialSetting};
 use shared::wire::Status;
 use shared::wire::client::{Client, ClientError};
@@ -36,7 +37,10 @@ pub fn check(loaded: &Loaded, output: &mut dyn Write) -> Result<(), Failure> {
         &check_folder(&config.queue.path, config.queue.max_size_bytes),
     );
     report.take("queue.socket", &check_socket(config, running));
-    report.note("the broker is checked by `publisher --check`");
+    report.note(&format!(
+        "the broker is checked by `{}`",
+        command("publisher --check")
+    ));
     report.end().map_err(Failure::failed)
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use shared::commands;
 use shared::config::flags::{Flags, normalize};
 use shared::config::{self, Loaded, duration};
 use shared::container;
@@ -55,7 +56,7 @@ enum Command {
     /// 08:00), or a span ago (2h, "3 days"); or # and a sequence. A time TO is itself left out, a sequence
     /// TO is included. Interrupted, it ends with 75 and says where to go on from.
     #[command(after_help = "Examples:\n  capture export --from 2h > last-two-hours.txt\n  \
-        capture export --from 2026-11-01 --to 2026-12-01 --format jsonl > nov.jsonl\n  \
+        capture export --from 2026-11-01 --format jsonl > since-then.jsonl\n  \
         capture export --from '#1000' --to '#1999'")]
     Export {
         /// Begin here; the oldest telegram without it
@@ -75,7 +76,7 @@ enum Command {
     #[command(
         after_help = "Examples:\n  capture import --queue ./old-queue 2024.txt 2025.jsonl\n  \
         capture import --append missed.txt\n  \
-        capture import --damaged /var/lib/smartmeter/queue/damaged-20261120T080000Z"
+        capture import --damaged queue/damaged-20261120T080000Z"
     )]
     Import {
         /// Raw captures, or JSON lines as `export --format jsonl` prints them
@@ -141,7 +142,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     panics::keep_quiet_about_the_database();
     // A limit on the size of files (`ulimit -f`) is then an error of the write, and not the end.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
-    let arguments = match Arguments::try_parse_from(normalize(arguments)) {
+    let arguments = match commands::parse::<Arguments>(normalize(arguments)) {
         Ok(arguments) => arguments,
         Err(error) => {
             let exit = Exit::after_clap(error);
@@ -174,7 +175,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
                 }
                 container::wait_before(failure.exit, &arguments.flags);
             } else {
-                let failure = format!("capture: {failure}");
+                let failure = format!("{}: {failure}", commands::command("capture"));
                 let _ = writeln!(io::stderr(), "{}", outside::escaped_lines(&failure));
             }
             failure.exit

@@ -17,6 +17,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use shared::commands::command;
 use shared::config::{Config, CrcPolicy};
 use shared::exit::Exit;
 use shared::outside;
@@ -90,8 +91,9 @@ pub fn import(
         Ok(())
     } else {
         Err(Failure::failed(format!(
-            "no telegram in {}: expected a raw capture of a P1 port, or what `capture export` printed",
-            without.join(", ")
+            "no telegram in {}: expected a raw capture of a P1 port, or what `{}` printed",
+            without.join(", "),
+            command("capture export")
         )))
     }
 }
@@ -439,10 +441,10 @@ impl Progress {
         }
         self.shown_at = Some(Instant::now());
         let rate = (telegrams - self.from) as f64 / self.started.elapsed().as_secs_f64().max(0.001);
-        let (done, of) = (words::number(telegrams), words::number(self.of));
+        let (done, of) = (words::number(telegrams), words::counted(self.of, "telegram"));
         let _ = write!(
             io::stderr(),
-            "\r{}: {done} of {of} telegrams, {rate:.0} a second ",
+            "\r{}: {done} of {of}, {rate:.0} a second ",
             outside::escaped(&self.name)
         );
     }

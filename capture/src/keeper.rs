@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
+use shared::commands::command;
 use shared::rate::Rate;
 use shared::wire::client::{Append, Appended};
 use shared::wire::{ConsumerStatus, ImportedFile, Loss, MAX_FRAME_BYTES, Refusal, Reply, Request, Status};
@@ -266,8 +267,8 @@ impl Keeper {
     fn file_over(&mut self) {
         self.import.take_if(|(import, _)| import.number == IMPORT);
         if let Some(file) = self.file.as_ref().filter(|file| file.held_count() > 0) {
-            let held = words::number(file.held_count());
-            tracing::info!("{held} telegrams of {} were in the queue already", file.name());
+            let held = words::counted(file.held_count(), "telegram");
+            tracing::info!("{}: {held} in the queue already", file.name());
         }
     }
 
@@ -447,8 +448,8 @@ impl Keeper {
             if !self.flush() {
                 if let Err(error) = self.queue.flush() {
                     tracing::error!(
-                        "{} telegrams of the input could not be stored",
-                        self.overflow.len()
+                        "{} of the input could not be stored",
+                        words::counted(self.overflow.len() as u64, "telegram")
                     );
                     return Err(error);
                 }
@@ -700,8 +701,9 @@ impl Keeper {
             return Reply::Refused {
                 refusal: Refusal::Storage,
                 message: format!(
-                    "the queue cannot be written: {}; import again when `capture status` shows no trouble",
-                    self.trouble.current().unwrap_or_default()
+                    "the queue cannot be written: {}; import again when `{}` shows no trouble",
+                    self.trouble.current().unwrap_or_default(),
+                    command("capture status")
                 ),
             };
         }

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use shared::commands::command;
 use shared::config::{Config, PortAddress};
 use shared::exit::Exit;
 use shared::regular_file;
@@ -268,8 +269,9 @@ pub fn tell(report: &OpenReport, queue: &Queue) {
     if let Some((folder, why)) = &report.moved_aside {
         tracing::error!(
             "the database could not be opened ({why}) and was moved to {}; a new one is begun, and \
-             `capture import --damaged {}` brings back what is whole in it",
+             `{} {}` brings back what is whole in it",
             folder.display(),
+            command("capture import --damaged"),
             folder.display()
         );
     }

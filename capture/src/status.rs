@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared::commands::command;
 use shared::config::Config;
 use shared::outside;
 use shared::wire::client::Client;
@@ -175,7 +176,10 @@ fn as_text(status: &Status, identities: &[Identity], now_us: i64, has_rejected: 
         let name = if number == 0 { "damaged" } else { "" };
         text.line(
             name,
-            &format!("{folder}: `capture import --damaged {folder}` brings back what is whole in it"),
+            &format!(
+                "{folder}: `{} {folder}` brings back what is whole in it",
+                command("capture import --damaged")
+            ),
         );
     }
     if has_rejected {

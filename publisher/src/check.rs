@@ -6,6 +6,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use shared::check::Report;
+use shared::commands::command;
 use shared::config::{BrokerAddress, Loaded};
 use shared::wire::client::Client;
 use shared::words;
@@ -41,7 +42,10 @@ pub fn check(loaded: &Loaded, is_delivering: bool, output: &mut dyn Write) -> Re
             }
         }
     }
-    report.note("the meter's port is checked by `capture --check`");
+    report.note(&format!(
+        "the meter's port is checked by `{}`",
+        command("capture --check")
+    ));
     report.end()
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
+use shared::commands::{self, command};
 use shared::config::flags::{Flags, normalize};
 use shared::config::{ConfigError, Loaded};
 use shared::container;
@@ -88,7 +89,7 @@ struct ReplayArguments {
 const REPLAY_EXAMPLES: &str = "\
 Examples:
   publisher replay --from 2h
-  publisher replay --from 2026-11-20 --to 2026-11-21 --topic energy/again
+  publisher replay --from 2026-11-20 --to 2026-11-21 --topic again
   publisher replay --from \"#12345\"";
 
 #[derive(Debug, Args)]
@@ -117,7 +118,7 @@ struct StatusArguments {
 
 /// Runs what the arguments ask for; the first is the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let line = match CommandLine::try_parse_from(normalize(arguments)) {
+    let line = match commands::parse::<CommandLine>(normalize(arguments)) {
         Ok(line) => line,
         Err(error) => {
             let exit = Exit::after_clap(error);
@@ -276,6 +277,6 @@ fn status(loaded: &Loaded, arguments: &StatusArguments) -> Result<Exit, Failure>
 
 fn tell(words: &str) {
     // Nobody is left to be told where standard error has gone.
-    let words = format!("publisher: {words}");
+    let words = format!("{}: {words}", command("publisher"));
     let _ = writeln!(io::stderr(), "{}", shared::outside::escaped_lines(&words));
 }

@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod backoff;
 pub mod bell;
 pub mod check;
+pub mod commands;
 pub mod config;
 pub mod container;
 pub mod dsmr;

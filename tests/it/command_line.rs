@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,7 @@ use tests::deadline::{SOON, wait_for, wait_until};
 use tests::folder::Folder;
 use tests::ledger::Ledger;
 use tests::meter::{Meter, PtyMeter};
-use tests::process::Process;
+use tests::process::{self, Process, clean_environment};
 use tests::programs::{Programs, run_capture, run_publisher, start_capture, start_publisher};
 use tests::subscriber::{Received, Subscriber};
 
@@ -317,6 +319,7 @@ fn what_stands_in_the_place_of_a_file_or_a_folder_is_named_and_not_waited_for() 
 
 #[test]
 fn every_commands_help_fits_80_columns_and_has_its_own_options_first() {
+    let folder = Folder::new();
     for (program, commands) in [
         (
             "capture",
@@ -324,20 +327,113 @@ fn every_commands_help_fits_80_columns_and_has_its_own_options_first() {
         ),
         ("publisher", &["", "run", "replay", "parse", "status"]),
     ] {
-        let programs = Programs::built();
-        for command in commands {
-            let mut child = match program {
-                "capture" => programs.capture(),
-                _ => programs.publisher(),
-            };
-            let words = [*command, "--help"];
-            let words = words.iter().filter(|word| !word.is_empty());
-            let ran = child.args(words).env("COLUMNS", "80").output().unwrap();
-            assert_eq!(ran.status.code(), Some(0));
-            help_reads_well(program, &String::from_utf8(ran.stdout).unwrap());
+        let packaged = format!("smartmeter-{program}");
+        for name in [program, &packaged] {
+            for command in commands {
+                let words = [*command, "--help"];
+                let words = words.iter().filter(|word| !word.is_empty());
+                let ran = installed_as(&folder, name)
+                    .args(words)
+                    .env("COLUMNS", "80")
+                    .output()
+                    .unwrap();
+                assert_eq!(ran.status.code(), Some(0));
+                help_reads_well(name, &String::from_utf8(ran.stdout).unwrap());
+            }
         }
     }
 }
+
+/// A copy of the program whose name this ends with.
+fn installed_as(folder: &Folder, name: &str) -> Command {
+    let programs = Programs::built();
+    let program = if name.ends_with("capture") {
+        programs.capture()
+    } else {
+        programs.publisher()
+    };
+    let copy = folder.join(name);
+    if !copy.exists() {
+        // A program of its own copies it: a file that this process has open for writing cannot be started while
+        // another test forks.
+        let copied = Command::new("cp").arg(program.get_program()).arg(&copy).status();
+        assert!(copied.unwrap().success());
+    }
+    let mut command = Command::new(&copy);
+    clean_environment(&mut command);
+    command
+}
+
+#[test]
+fn hints_name_the_commands_of_the_package_if_it_has_installed_them() {
+    let folder = Folder::new();
+    let run = |name: &str, arguments: &[&str]| {
+        let mut command = installed_as(&folder, name);
+        process::run(command.current_dir(folder.path()).args(arguments), b"", SOON)
+    };
+    folder.write("words.txt", "no telegram\n");
+    for (prefix, others) in [("", "smartmeter-capture"), ("smartmeter-", "`capture")] {
+        let ran = run(
+            &format!("{prefix}capture"),
+            &["import", "--queue", "q", "words.txt"],
+        );
+        let error = format!(
+            "{prefix}capture: no telegram in words.txt: expected a raw capture of a P1 port, or what "
+        );
+        let hint = format!("{error}`{prefix}capture export` printed");
+        assert!(
+            ran.errors.contains(&hint) && !ran.errors.contains(others),
+            "{ran:?}"
+        );
+        let ran = run(&format!("{prefix}publisher"), &["--check"]);
+        let hint = format!("the meter's port is checked by `{prefix}capture --check`");
+        assert!(
+            ran.text().contains(&hint) && !ran.text().contains(others),
+            "{ran:?}"
+        );
+        let ran = run(&format!("{prefix}capture"), &["--version"]);
+        assert_eq!(
+            ran.text(),
+            format!("{prefix}capture {}\n", env!("CARGO_PKG_VERSION"))
+        );
+    }
+}
+
+#[test]
+fn who_may_not_use_the_socket_is_told_of_sudo_and_of_its_group() {
+    let mut house = Installation::new(49);
+    house.configure(10, "", "");
+    let _capture = house.start_capture();
+    house.send(1);
+    house.wait_for_head(1);
+    let socket = house.socket();
+    let mut command = installed_as(&house.folder, "capture");
+    command.current_dir("/").args(["status", "--socket"]).arg(&socket);
+    let mode = std::fs::Permissions::from_mode;
+    if rustix::process::geteuid().is_root() {
+        // To an ordinary user the socket is another one's.
+        command.uid(NOBODY).gid(NOBODY);
+        std::fs::set_permissions(house.folder.path(), mode(0o755)).unwrap();
+        std::os::unix::fs::chown(&socket, None, Some(DIALOUT)).unwrap();
+    } else {
+        std::fs::set_permissions(&socket, mode(0)).unwrap();
+    }
+    let ran = process::run(&mut command, b"", SOON);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let words = format!(
+        "no permission to use the socket {}: run this with `sudo`, or join ",
+        socket.display()
+    );
+    assert!(ran.errors.contains(&words), "{ran:?}");
+    if rustix::process::geteuid().is_root() {
+        let words = "join its group (`sudo usermod -aG dialout nobody`) and log in again";
+        assert!(ran.errors.contains(words), "{ran:?}");
+    }
+}
+
+/// As Debian numbers them.
+const NOBODY: u32 = 65_534;
+const DIALOUT: u32 = 20;
 
 fn help_reads_well(program: &str, help: &str) {
     for line in help.lines() {

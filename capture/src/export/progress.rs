@@ -71,9 +71,9 @@ impl<W: Write> Progress<W> {
         let rate = (done as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
         let left = (all - done).checked_div(rate).unwrap_or(0);
         format!(
-            "{} of {} telegrams ({} %), {} a second, {} left",
+            "{} of {} ({} %), {} a second, {} left",
             words::number(done),
-            words::number(all),
+            words::counted(all, "telegram"),
             done * 100 / all,
             words::number(rate),
             words::duration(Duration::from_secs(left)),
@@ -98,6 +98,16 @@ mod tests {
         assert_eq!(
             progress.line(1_351, Duration::from_secs(5)),
             "1,250 of 5,000 telegrams (25 %), 250 a second, 15 s left"
+        );
+        let of_one = Progress {
+            last: 101,
+            out: Vec::new(),
+            ..progress
+        };
+        assert!(
+            of_one
+                .line(101, Duration::from_secs(5))
+                .starts_with("0 of 1 telegram (0 %)")
         );
         progress.show(1_351);
         progress.end(5_101);

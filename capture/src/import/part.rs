@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use shared::commands::command;
 use shared::wire::client::{Append, Appended};
 use shared::wire::{Digest, Refusal};
 use thiserror::Error;
@@ -33,16 +34,25 @@ pub enum PartError {
         source_name: String,
     },
     /// The queue cannot be written.
-    #[error("the queue cannot be written: {0}; import again when `capture status` shows no trouble")]
+    #[error(
+        "the queue cannot be written: {0}; import again when `{status}` shows no trouble",
+        status = command("capture status")
+    )]
     Storage(#[from] FlushError),
     /// The queue has no room for them in memory.
-    #[error("the queue takes no telegrams: {0}; import again when `capture status` shows no trouble")]
+    #[error(
+        "the queue takes no telegrams: {0}; import again when `{status}` shows no trouble",
+        status = command("capture status")
+    )]
     Append(#[from] AppendError),
     /// What the queue holds has not been looked at whole yet: the same part again goes on with that.
     #[error("it is looked at what the queue holds already")]
     Looking,
     /// It cannot be looked at what the queue holds.
-    #[error("the queue cannot be read: {0}; import again when `capture status` shows no trouble")]
+    #[error(
+        "the queue cannot be read: {0}; import again when `{status}` shows no trouble",
+        status = command("capture status")
+    )]
     Read(#[from] ReadError),
     /// What has been imported cannot be written down.
     #[error("cannot write down what has been imported: {0}")]

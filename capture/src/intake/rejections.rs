@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use shared::commands::command;
 use shared::telegram::assembler::Reason;
-use shared::words::counted;
+use shared::words::{counted, counted_as};
 
 /// How long after one line the next may follow.
 const EVERY: Duration = Duration::from_secs(60);
@@ -44,7 +45,8 @@ impl Rejections {
         if total < WORTH_SAYING || self.said.is_some_and(|said| now.saturating_sub(said) < EVERY) {
             return None;
         }
-        let mut line = format!("rejected {total} stretches of input (");
+        let stretches = counted_as(total, "stretch", "stretches");
+        let mut line = format!("rejected {stretches} of input (");
         for (at, (name, count)) in self.counts.iter().enumerate() {
             let _ = write!(line, "{}{count} {name}", if at == 0 { "" } else { ", " });
         }
@@ -69,20 +71,22 @@ impl Rejections {
         )
     }
 
-    fn meaning(&self, total: u64) -> &'static str {
+    fn meaning(&self, total: u64) -> String {
+        let rejected = command("capture status --rejected");
         let count = |name: &str| self.counts.get(name).copied().unwrap_or_default();
         if let Some(shown) = self.shown {
-            shown
+            shown.to_owned()
         } else if count("missing_crc") * 2 > total {
             "this meter sends no CRC now, though it did before; `crc: off` takes its telegrams as they are"
+                .to_owned()
         } else if count("too_long") * 2 > total {
-            "what comes does not end like telegrams do; is it a P1 port?"
+            "what comes does not end like telegrams do; is it a P1 port?".to_owned()
         } else if self.accepted == 0 && count("noise") * 2 > total {
-            "usually the wrong `serial` setting, or something else than a P1 port"
+            "usually the wrong `serial` setting, or something else than a P1 port".to_owned()
         } else if self.accepted == 0 {
-            "usually a bad cable, or a line that is not inverted; `capture status --rejected` shows what came"
+            format!("usually a bad cable, or a line that is not inverted; `{rejected}` shows what came")
         } else {
-            "usually a bad cable or too long a one; `capture status --rejected` shows what came"
+            format!("usually a bad cable or too long a one; `{rejected}` shows what came")
         }
     }
 }

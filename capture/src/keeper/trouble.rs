@@ -4,6 +4,8 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+use shared::commands::command;
+
 use crate::queue::AppendError;
 use crate::words;
 
@@ -74,8 +76,11 @@ impl Losing {
     pub(super) fn trimmed(&mut self, records: u64) {
         if let Some(count) = self.trimmed.count(records) {
             tracing::warn!(
-                "{count} telegrams were removed to stay within queue.max_size before every consumer had them: \
-                 `capture status` shows which consumer is behind, `capture forget` removes one that is gone"
+                "to stay within queue.max_size, {} removed before every consumer had them: `{}` shows which consumer \
+                 is behind, `{}` removes one that is gone",
+                words::counted_as(count, "telegram was", "telegrams were"),
+                command("capture status"),
+                command("capture forget")
             );
         }
     }
@@ -83,7 +88,8 @@ impl Losing {
     /// A telegram was not taken.
     pub(super) fn refused(&mut self, error: &AppendError) {
         if let Some(count) = self.refused.count(1) {
-            tracing::error!("{count} telegrams are lost, they were not taken: {error}");
+            let lost = words::counted_as(count, "telegram is", "telegrams are");
+            tracing::error!("{lost} lost, because the queue has not taken them: {error}");
         }
     }
 }
@@ -143,9 +149,10 @@ impl MeterSilence {
         if !self.is_silent && self.timeout_us.is_some_and(|timeout| silence_us >= timeout) {
             self.is_silent = true;
             tracing::warn!(
-                "no valid telegram for {}: is the cable in, and the port open? `capture status --rejected` shows \
-                 what came instead, if anything did",
-                words::duration(Duration::from_micros(silence_us))
+                "no valid telegram for {}: is the cable in, and the port open? `{}` shows what came instead, if \
+                 anything did",
+                words::duration(Duration::from_micros(silence_us)),
+                command("capture status --rejected")
             );
         }
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use shared::commands::command;
 use thiserror::Error;
 
 use super::MAX_BUFFERED_BYTES;
@@ -103,7 +104,10 @@ pub enum ConsumerError {
         name: String,
     },
     /// There are as many consumers as there may be.
-    #[error("there are {MAX_CONSUMERS} consumers already: `capture forget NAME` removes one that is gone")]
+    #[error(
+        "there are {MAX_CONSUMERS} consumers already: `{}` removes one that is gone",
+        command("capture forget NAME")
+    )]
     TooMany,
     /// There is no consumer of that name.
     #[error("there is no consumer {name:?}")]

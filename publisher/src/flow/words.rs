@@ -1,5 +1,6 @@
 //! What a person is told of messages and telegrams, with numbers as people write them.
 
+use shared::commands::command;
 use shared::words::number;
 
 use super::demand::TooSlow;
@@ -19,7 +20,8 @@ pub(super) fn waiting(telegrams: u64) -> String {
 
 /// Sequences that the queue no longer has.
 pub(super) fn gap(first: u64, last: u64) -> String {
-    let kept = "lost before they could be published (`capture status` tells why)";
+    let why = command("capture status");
+    let kept = format!("lost before they could be published (`{why}` tells why)");
     if first == last {
         format!("telegram #{first} is missing from the queue: {kept}")
     } else {
@@ -52,7 +54,8 @@ pub(super) fn stopped(news: &News) -> String {
     if *has_stopped {
         format!(
             "telegram #{sequence}: values have stopped coming for more than an hour, while telegrams go on: {names} \
-             (`publisher status` names them until they come again)"
+             (`{}` names them until they come again)",
+            command("publisher status")
         )
     } else {
         format!("telegram #{sequence}: values come again: {names}")

@@ -63,10 +63,10 @@ impl<W: Write> Progress<W> {
         let rate = (telegrams as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
         let left = all.saturating_sub(telegrams).checked_div(rate).unwrap_or(0);
         format!(
-            "{} of {} telegrams ({percent} %) in {} messages, {} a second, {left} s left",
+            "{} of {} ({percent} %) in {}, {} a second, {left} s left",
             number(telegrams),
-            number(all),
-            number(messages),
+            counted(all, "telegram"),
+            counted(messages, "message"),
             number(rate),
         )
     }
@@ -89,12 +89,16 @@ impl<W: Write> Progress<W> {
         }
         let skipped = match counts.skipped {
             0 => String::new(),
-            skipped => format!(", {} passed over", number(skipped)),
+            skipped => format!(", {} skipped", number(skipped)),
+        };
+        let telegrams = if done == self.first {
+            format!("telegram #{done}")
+        } else {
+            format!("telegrams #{} to #{done}", self.first)
         };
         let _ = writeln!(
             self.out,
-            "replayed telegrams #{} to #{done}: {}, all acknowledged{skipped}",
-            self.first,
+            "replayed {telegrams}: {}, all acknowledged{skipped}",
             counted(counts.acknowledged, "message"),
         );
     }
@@ -116,6 +120,27 @@ mod tests {
             progress
                 .line(100, 0, Duration::ZERO)
                 .starts_with("0 of 1,000 telegrams (0 %)")
+        );
+        let one = Progress::new(&mut written, 7, 7);
+        assert_eq!(
+            one.line(7, 1, Duration::from_secs(1)),
+            "1 of 1 telegram (100 %) in 1 message, 1 a second, 0 s left"
+        );
+    }
+
+    #[test]
+    fn what_was_replayed_is_counted_in_words() {
+        let mut written = Vec::new();
+        let counts = Counts {
+            acknowledged: 1,
+            ..Counts::default()
+        };
+        Progress::new(&mut written, 7, 7).finished(7, counts);
+        Progress::new(&mut written, 7, 8).finished(8, counts);
+        assert_eq!(
+            String::from_utf8_lossy(&written),
+            "replayed telegram #7: 1 message, all acknowledged\nreplayed telegrams #7 to #8: 1 message, all \
+             acknowledged\n"
         );
     }
 

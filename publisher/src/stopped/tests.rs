@@ -134,8 +134,8 @@ fn an_exchanged_device_has_not_stopped_whichever_its_channel() {
     let (old, same_channel, other_channel) = (gas(1, "4F4C44"), gas(1, "4E4557"), gas(2, "4E4557"));
     for new in [same_channel, other_channel] {
         let mut bench = Bench::default();
-        bench.send(200, &lines(&[old.clone()]));
-        bench.send(1_000, &lines(&[new.clone()]));
+        bench.send(200, &lines(std::slice::from_ref(&old)));
+        bench.send(1_000, &lines(std::slice::from_ref(&new)));
         assert_eq!((bench.values(), &bench.said[..]), (vec![], &[][..]), "{new:?}");
         // It can stop too, and be exchanged for one on another channel after that.
         bench.send(400, &[]);
