@@ -117,8 +117,15 @@ impl Stopped {
     /// Notes what is in the telegram. The names of what had stopped.
     fn come(&mut self, readings: &Readings<'_>, sequence: u64) -> Vec<String> {
         let mut come_again = Vec::new();
-        for name in stated(readings) {
-            let Some(entry) = self.entries.iter_mut().find(|entry| entry.name == name) else {
+        // A telegram mostly states the same in the same order as the one before.
+        for (place, name) in stated(readings).enumerate() {
+            let is_it = |entry: &Entry| entry.name == name;
+            let at = if self.entries.get(place).is_some_and(is_it) {
+                Some(place)
+            } else {
+                self.entries.iter().position(is_it)
+            };
+            let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) else {
                 self.insert(name, sequence);
                 continue;
             };
@@ -160,6 +167,9 @@ impl Stopped {
         let is_other = stated.is_some() && self.meter.is_some() && self.meter.as_deref() != stated;
         if is_other || self.meter.is_none() {
             self.meter = stated.map(str::to_owned);
+        }
+        if self.entries.iter().all(|entry| entry.last_sequence == sequence) {
+            return;
         }
         let devices: Vec<_> = (self.entries.iter())
             .filter(|entry| entry.last_sequence == sequence)
