@@ -805,6 +805,27 @@ fn finishing_does_not_wait_for_an_attempt_under_way() {
 }
 
 #[test]
+fn only_an_end_for_the_content_of_a_message_is_the_messages_fault() {
+    let broker = FakeBroker::start();
+    let (mut bench, mut peer) = connect(&broker);
+    drop(peer);
+    assert_eq!(bench.lost().fault(), Fault::Silence, "without a word");
+    let standing = [0x80, 0x87, 0x89, 0x8b, 0x8e, 0x93, 0x97, 0x98];
+    let of_content = [0x95, 0x99];
+    for reason in standing.into_iter().chain(of_content) {
+        let broker = FakeBroker::start();
+        (bench, peer) = connect(&broker);
+        peer.send(&[0xe0, 1, reason]);
+        let expected = if of_content.contains(&reason) {
+            Fault::Message
+        } else {
+            Fault::Silence
+        };
+        assert_eq!(bench.lost().fault(), expected, "{reason:#x}");
+    }
+}
+
+#[test]
 fn what_the_broker_says_as_it_disconnects_is_told() {
     let broker = FakeBroker::start();
     let (mut bench, mut peer) = connect(&broker);
