@@ -112,7 +112,6 @@ pub(super) enum Ended {
     Lost {
         trouble: Trouble,
         /// Whether readings or a summary were acknowledged.
-        /// Whether readings or a summary were acknowledged.
         has_progressed: bool,
     },
     /// As wanted, and the thread with it.
