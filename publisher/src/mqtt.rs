@@ -374,11 +374,15 @@ impl<R: FnMut(MqttEvent)> Keeper<R> {
         }
         match trouble.cause {
             // It may not know MQTT 5: brokers that do not refuse it in words close the connection.
-            Cause::Version | Cause::Unanswered => match self.keep::<version311::Version311>(broker).await {
-                // The first answer says more than the second.
-                Ended::Failed(second) if second.cause == Cause::Unanswered => ended,
-                second => second,
-            },
+            Cause::Version | Cause::Unanswered => {
+                let first = trouble.clone();
+                match self.keep::<version311::Version311>(broker).await {
+                    Ended::Failed(second) => {
+                        Ended::Failed(Trouble::of_both(first, second, self.settings.will.as_ref()))
+                    }
+                    ended => ended,
+                }
+            }
             // Or they say nothing at all, which takes too long to try both each time.
             Cause::TimedOut => {
                 turn.swap_versions();

@@ -68,23 +68,16 @@ pub fn probe(
         if settings.version == MqttVersion::V311 {
             return with_any_will::<Version311>(settings, broker, is_delivering).await;
         }
-        let probed = with_any_will::<Version5>(settings, broker, is_delivering).await;
-        match &probed {
-            Err(trouble)
-                if settings.version == MqttVersion::Auto
-                    && matches!(
-                        trouble.cause,
-                        Cause::Version | Cause::Unanswered | Cause::TimedOut
-                    ) =>
-            {
-                match with_any_will::<Version311>(settings, broker, is_delivering).await {
-                    // The first answer says more than the second.
-                    Err(second) if matches!(second.cause, Cause::Unanswered | Cause::TimedOut) => probed,
-                    second => second,
-                }
-            }
-            _ => probed,
+        let first = match with_any_will::<Version5>(settings, broker, is_delivering).await {
+            Err(trouble) if settings.version == MqttVersion::Auto => trouble,
+            probed => return probed,
+        };
+        match first.cause {
+            Cause::Version | Cause::Unanswered | Cause::TimedOut => {}
+            _ => return Err(first),
         }
+        let probed = with_any_will::<Version311>(settings, broker, is_delivering).await;
+        probed.map_err(|second| Trouble::of_both(first, second, settings.will.as_ref()))
     });
     // Looking up a name cannot be interrupted.
     runtime.shutdown_background();

@@ -7,6 +7,7 @@ use std::io;
 use shared::config::BrokerAddress;
 use shared::container;
 
+use super::Will;
 use super::connection::address;
 use crate::delivery::Fault;
 
@@ -91,6 +92,31 @@ impl Trouble {
              both as mqtt.cred_file"
         };
         Self::new(broker, Cause::Credentials, words)
+    }
+
+    /// Of two attempts, with MQTT 5 and then with 3.1.1, what says more.
+    pub(super) fn of_both(first: Self, second: Self, will: Option<&Will>) -> Self {
+        if second.cause != Cause::Unanswered {
+            return second;
+        }
+        if first.cause != Cause::Version {
+            return first;
+        }
+        // It speaks MQTT, so what it closes the connection at is what the CONNECT holds beside the version.
+        let what = match will {
+            Some(will) if will.topic.contains(['.', ' ']) => format!(
+                "some brokers (NATS before 2.10) take no `.` and no blank in a topic, and that of the will, {}, has one: \
+                 set another mqtt.topic or mqtt.availability_topic",
+                will.topic
+            ),
+            _ => "it may forbid the topic of the will (mqtt.availability_topic) or the client id".to_owned(),
+        };
+        Self {
+            words: format!(
+                "the broker speaks MQTT 3.1.1 and closes the connection as soon as it is asked for: {what}"
+            ),
+            ..second
+        }
     }
 
     /// What the system or TLS says, found out by what lies under it.
@@ -266,5 +292,37 @@ mod tests {
         assert!(!forged.chars().any(char::is_control), "{forged}");
         assert!(forged.starts_with("no\\r\\n2026"), "{forged}");
         assert!(said(&"x".repeat(1_000)).chars().count() <= 65);
+    }
+
+    #[test]
+    fn of_two_attempts_the_one_that_says_more_is_told() {
+        let broker = BrokerAddress {
+            host: "nats.lan".to_owned(),
+            port: 1883,
+            is_tls: false,
+        };
+        let old = Trouble::new(&broker, Cause::Version, "the broker does not speak MQTT 5");
+        let closed = Trouble::closed(&broker);
+        let refused = Trouble::credentials(&broker, true);
+        let will = |topic: &str| Will {
+            topic: topic.to_owned(),
+            payload: "GoingDown".to_owned(),
+            is_retained: false,
+        };
+        let told = |first: &Trouble, second: &Trouble, topic: &str| {
+            Trouble::of_both(first.clone(), second.clone(), Some(&will(topic))).words
+        };
+        assert_eq!(told(&closed, &closed, "will:a"), closed.words);
+        assert_eq!(told(&old, &refused, "will:a"), refused.words);
+        let words = told(&old, &closed, "will:dev.sample.topic");
+        assert!(
+            words.contains("NATS before 2.10") && words.contains("will:dev.sample.topic"),
+            "{words}"
+        );
+        let words = told(&old, &closed, "meter/availability");
+        assert!(
+            !words.contains("NATS") && words.contains("the client id"),
+            "{words}"
+        );
     }
 }

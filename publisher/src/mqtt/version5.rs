@@ -75,6 +75,11 @@ impl Protocol for Version5 {
         // A DISCONNECT may leave out its properties, and a normal one its reason as well (3.14.2): the library takes
         // neither.
         match packet[..] {
+            // The answer of a broker that knows 3.1.1 alone has no properties (3.2 of both).
+            [0x20, 2, _, _] => {
+                let words = "the broker does not speak MQTT 5";
+                return Err(Trouble::new(&self.broker, Cause::Version, words));
+            }
             [0xe0, 0] => packet = BytesMut::from(&[0xe0, 2, 0, 0][..]),
             [0xe0, 1, reason] => packet = BytesMut::from(&[0xe0, 2, reason, 0][..]),
             _ => {}
@@ -300,5 +305,20 @@ mod tests {
         // 3.1.2.11: Maximum Packet Size 4,096 and Topic Alias Maximum 0.
         let properties = [8, 0x27, 0, 0, 0x10, 0, 0x22, 0, 0];
         assert!(buffer.windows(9).any(|bytes| bytes == properties), "{buffer:x?}");
+    }
+
+    #[test]
+    fn a_refusal_without_properties_is_that_of_a_broker_that_knows_only_311() {
+        let broker = BrokerAddress {
+            host: "localhost".to_owned(),
+            port: 1883,
+            is_tls: false,
+        };
+        let protocol = Version5 {
+            broker,
+            has_login: false,
+        };
+        let trouble = protocol.read(BytesMut::from(&[0x20, 2, 0, 1][..])).unwrap_err();
+        assert_eq!(trouble.cause, Cause::Version, "{trouble}");
     }
 }
