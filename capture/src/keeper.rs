@@ -345,7 +345,7 @@ impl Keeper {
         import.filter(|import| import.number == IMPORT)
     }
 
-    /// Looks on at what the queue holds, where the port's file waits for that.
+    /// Goes on looking at what the queue holds, if the port's file waits for that.
     fn look(&mut self) {
         if !self.is_looking() {
             return;

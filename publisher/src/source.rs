@@ -7,7 +7,7 @@
 //! * Commands name the session they are for; those for a former one are dropped.
 //! * A command never waits for a record: it ends the wait of the read that is under way.
 //! * A session that ends is noticed at once, also while nothing is asked.
-//! * What one session gives was accepted under one identity. Where the next record is of another one, another
+//! * What one session gives was accepted under one identity. If the next record is of another one, another
 //!   session is told, on the same connection.
 //! * A folder that is an older copy than what was read of it is found out: by a head below the last record read, or
 //!   another record in its place. Capture then gives what follows a new identity, and nothing is asked for or

@@ -91,7 +91,7 @@ pub fn wait_before(exit: Exit, flags: &Flags) {
     }
 }
 
-/// What shows that a file is another: where it is, how long, and of when.
+/// What shows that a file is another one: its inode, length and time of change.
 fn stamps(files: &[PathBuf]) -> BTreeMap<&Path, Option<(u64, u64, i64, i64)>> {
     files
         .iter()
