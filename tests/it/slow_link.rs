@@ -114,10 +114,8 @@ fn a_link_that_is_too_slow_for_the_meter_is_named_with_what_it_carries_and_what_
         let [carried, needed] = figures[..] else {
             panic!("two figures: {line}")
         };
-        assert!(
-            (300..=1_000).contains(&carried),
-            "some 700 bytes a second: {line}"
-        );
+        // The link lets 750 bytes a second through, and at first a burst and what its buffers hold as well.
+        assert!((375..=1_500).contains(&carried), "within twice the link: {line}");
         assert!((900..=3_000).contains(&needed), "a reading a second: {line}");
         let said = publisher.said();
         assert!(!said.contains("lost the broker"), "{said}");
