@@ -44,7 +44,7 @@ pub(crate) struct Meter<'r> {
 impl Name {
     pub(crate) fn text(self) -> Cow<'static, str> {
         match self {
-            Self::Electricity(quantity) => electricity_name(quantity).unwrap_or_default().into(),
+            Self::Electricity(quantity) => quantity.row().name.unwrap_or_default().into(),
             Self::Device { kind, channel, unit } => {
                 let kind: Cow<'static, str> = match kind {
                     DeviceKind::Electricity => "electricity_submeter".into(),
@@ -73,7 +73,7 @@ impl Name {
 pub(crate) fn measurements<'r>(readings: &'r Readings<'_>) -> impl Iterator<Item = Measurement<'r>> {
     let meter = electricity_meter(readings);
     let electricity = Quantity::ALL.into_iter().filter_map(move |quantity| {
-        electricity_name(quantity)?;
+        quantity.row().name?;
         let meter = quantity.is_register().then_some(meter);
         Some(Measurement {
             name: Name::Electricity(quantity),
@@ -93,7 +93,7 @@ pub(crate) fn measurements<'r>(readings: &'r Readings<'_>) -> impl Iterator<Item
 pub(crate) fn stated(readings: &Readings<'_>) -> impl Iterator<Item = Name> {
     let electricity = Quantity::ALL
         .into_iter()
-        .filter(|quantity| electricity_name(*quantity).is_some() && readings.quantity(*quantity).is_some());
+        .filter(|quantity| quantity.row().name.is_some() && readings.quantity(*quantity).is_some());
     let devices = readings.devices.iter().filter_map(|device| {
         let (kind, (_, unit)) = device.kind().zip(device.register())?;
         let channel = Some(device.channel);
@@ -155,47 +155,6 @@ fn device_measurements<'r>(
         .into_iter()
         .flatten()
         .map(move |name| Measurement { name, value, meter })
-}
-
-/// The name of an electricity quantity; none for counts, states and limits, which are neither registers nor
-/// gauges.
-fn electricity_name(quantity: Quantity) -> Option<&'static str> {
-    use Quantity::*;
-    Some(match quantity {
-        ImportTotal => "electricity_import_total_kwh",
-        ImportTariff1 => "electricity_import_tariff1_kwh",
-        ImportTariff2 => "electricity_import_tariff2_kwh",
-        ImportTariff3 => "electricity_import_tariff3_kwh",
-        ImportTariff4 => "electricity_import_tariff4_kwh",
-        ImportTariff5 => "electricity_import_tariff5_kwh",
-        ExportTotal => "electricity_export_total_kwh",
-        ExportTariff1 => "electricity_export_tariff1_kwh",
-        ExportTariff2 => "electricity_export_tariff2_kwh",
-        ExportTariff3 => "electricity_export_tariff3_kwh",
-        ExportTariff4 => "electricity_export_tariff4_kwh",
-        ExportTariff5 => "electricity_export_tariff5_kwh",
-        PowerImport => "power_import_kw",
-        PowerExport => "power_export_kw",
-        PowerSigned => "power_signed_kw",
-        PowerImportL1 => "power_import_l1_kw",
-        PowerImportL2 => "power_import_l2_kw",
-        PowerImportL3 => "power_import_l3_kw",
-        PowerExportL1 => "power_export_l1_kw",
-        PowerExportL2 => "power_export_l2_kw",
-        PowerExportL3 => "power_export_l3_kw",
-        VoltageL1 => "voltage_l1_v",
-        VoltageL2 => "voltage_l2_v",
-        VoltageL3 => "voltage_l3_v",
-        CurrentL1 => "current_l1_a",
-        CurrentL2 => "current_l2_a",
-        CurrentL3 => "current_l3_a",
-        CurrentAverageDemand => "current_average_demand_kw",
-        CurrentAverageExportDemand => "current_average_export_demand_kw",
-        MaximumDemandMonth => "maximum_demand_month_kw",
-        MaximumExportDemandMonth => "maximum_export_demand_month_kw",
-        LimiterThreshold | FuseThreshold | BreakerState | PowerFailures | LongPowerFailures | SagsL1
-        | SagsL2 | SagsL3 | SwellsL1 | SwellsL2 | SwellsL3 => return None,
-    })
 }
 
 /// What names the meter: its identifier, as the text that its hex digits stand for if they stand for one; of a meter

@@ -9,6 +9,7 @@
 //! stands for them.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -51,8 +52,8 @@ fn write_noting(
         object.text("Queue", origin.queue);
         note(Part::Sequence, object.integer("Sequence", origin.sequence));
     }
-    for (key, quantity) in FURTHER_NUMBERS {
-        quantity_if_sent(&mut object, key, readings, quantity, &mut note);
+    for quantity in FURTHER_NUMBERS.into_iter().chain(IN_NO_LIST.iter().copied()) {
+        quantity_if_sent(&mut object, readings, quantity, &mut note);
     }
     if !readings.devices.is_empty() {
         object.array("Mbus_devices", &readings.devices, write_device);
@@ -71,44 +72,86 @@ fn write_noting(
 }
 
 /// The Go program's registers.
-const GO_REGISTERS: [(&str, Quantity); 4] = [
-    ("Electricity_incoming_tariff1_kwh", Quantity::ImportTariff1),
-    ("Electricity_outgoing_tariff1_kwh", Quantity::ExportTariff1),
-    ("Electricity_incoming_tariff2_kwh", Quantity::ImportTariff2),
-    ("Electricity_outgoing_tariff2_kwh", Quantity::ExportTariff2),
+const GO_REGISTERS: [Quantity; 4] = [
+    Quantity::ImportTariff1,
+    Quantity::ExportTariff1,
+    Quantity::ImportTariff2,
+    Quantity::ExportTariff2,
 ];
 
 /// The Go program's numbers between the tariff and the power failures.
-const GO_POWERS: [(&str, Quantity); 8] = [
-    ("Actualpower_incoming_kW", Quantity::PowerImport),
-    ("Actualpower_outgoing_kW", Quantity::PowerExport),
-    ("InstantaneousPower_incoming_L1_kW", Quantity::PowerImportL1),
-    ("InstantaneousPower_incoming_L2_kW", Quantity::PowerImportL2),
-    ("InstantaneousPower_incoming_L3_kW", Quantity::PowerImportL3),
-    ("InstantaneousPower_outgoing_L1_kW", Quantity::PowerExportL1),
-    ("InstantaneousPower_outgoing_L2_kW", Quantity::PowerExportL2),
-    ("InstantaneousPower_outgoing_L3_kW", Quantity::PowerExportL3),
+const GO_POWERS: [Quantity; 8] = [
+    Quantity::PowerImport,
+    Quantity::PowerExport,
+    Quantity::PowerImportL1,
+    Quantity::PowerImportL2,
+    Quantity::PowerImportL3,
+    Quantity::PowerExportL1,
+    Quantity::PowerExportL2,
+    Quantity::PowerExportL3,
 ];
 
-const FURTHER_NUMBERS: [(&str, Quantity); 17] = [
-    ("Electricity_incoming_total_kwh", Quantity::ImportTotal),
-    ("Electricity_outgoing_total_kwh", Quantity::ExportTotal),
-    ("Electricity_incoming_tariff3_kwh", Quantity::ImportTariff3),
-    ("Electricity_outgoing_tariff3_kwh", Quantity::ExportTariff3),
-    ("Electricity_incoming_tariff4_kwh", Quantity::ImportTariff4),
-    ("Electricity_outgoing_tariff4_kwh", Quantity::ExportTariff4),
-    ("Electricity_incoming_tariff5_kwh", Quantity::ImportTariff5),
-    ("Electricity_outgoing_tariff5_kwh", Quantity::ExportTariff5),
-    ("Actualpower_signed_kW", Quantity::PowerSigned),
-    ("Long_power_failure_count", Quantity::LongPowerFailures),
-    ("L2_voltage_sag_count", Quantity::SagsL2),
-    ("L3_voltage_sag_count", Quantity::SagsL3),
-    ("L2_voltage_swell_count", Quantity::SwellsL2),
-    ("L3_voltage_swell_count", Quantity::SwellsL3),
-    ("Voltage_L1_V", Quantity::VoltageL1),
-    ("Voltage_L2_V", Quantity::VoltageL2),
-    ("Voltage_L3_V", Quantity::VoltageL3),
+/// Those between the power failures and the message.
+const GO_COUNTS: [Quantity; 2] = [Quantity::SagsL1, Quantity::SwellsL1];
+
+/// Those behind the message.
+const GO_CURRENTS: [Quantity; 3] = [Quantity::CurrentL1, Quantity::CurrentL2, Quantity::CurrentL3];
+
+/// Numbers that the Go program did not have, in the order in which they were added. A quantity that stands in no list
+/// comes after these, so a new row of the table needs no line here.
+const FURTHER_NUMBERS: [Quantity; 17] = [
+    Quantity::ImportTotal,
+    Quantity::ExportTotal,
+    Quantity::ImportTariff3,
+    Quantity::ExportTariff3,
+    Quantity::ImportTariff4,
+    Quantity::ExportTariff4,
+    Quantity::ImportTariff5,
+    Quantity::ExportTariff5,
+    Quantity::PowerSigned,
+    Quantity::LongPowerFailures,
+    Quantity::SagsL2,
+    Quantity::SagsL3,
+    Quantity::SwellsL2,
+    Quantity::SwellsL3,
+    Quantity::VoltageL1,
+    Quantity::VoltageL2,
+    Quantity::VoltageL3,
 ];
+
+/// Each month's or quarter-hour's demand, before its time.
+const DEMANDS: [Quantity; 4] = [
+    Quantity::CurrentAverageDemand,
+    Quantity::MaximumDemandMonth,
+    Quantity::CurrentAverageExportDemand,
+    Quantity::MaximumExportDemandMonth,
+];
+
+/// Behind the history of demands.
+const LIMITS: [Quantity; 3] = [
+    Quantity::BreakerState,
+    Quantity::LimiterThreshold,
+    Quantity::FuseThreshold,
+];
+
+/// The quantities that no list names, in the order of the table.
+static IN_NO_LIST: LazyLock<Vec<Quantity>> = LazyLock::new(|| {
+    let lists: [&[Quantity]; 8] = [
+        &GO_REGISTERS,
+        &GO_POWERS,
+        &[Quantity::PowerFailures],
+        &GO_COUNTS,
+        &GO_CURRENTS,
+        &FURTHER_NUMBERS,
+        &DEMANDS,
+        &LIMITS,
+    ];
+    let listed = lists.concat();
+    Quantity::ALL
+        .into_iter()
+        .filter(|quantity| !listed.contains(quantity))
+        .collect()
+});
 
 fn write_go_keys(
     object: &mut ObjectWriter<'_>,
@@ -130,18 +173,21 @@ fn write_go_keys(
         "Equipment_id",
         readings.equipment_id.as_deref().unwrap_or_default(),
     );
-    let mut number = |object: &mut ObjectWriter<'_>, key, quantity| {
+    let mut number = |object: &mut ObjectWriter<'_>, quantity: Quantity| {
         let value = readings.quantity(quantity).unwrap_or_default();
-        note(Part::Said(Field::Quantity(quantity)), object.number(key, value));
+        note(
+            Part::Said(Field::Quantity(quantity)),
+            object.number(quantity.row().key, value),
+        );
     };
-    for (key, quantity) in GO_REGISTERS {
-        number(object, key, quantity);
+    for quantity in GO_REGISTERS {
+        number(object, quantity);
     }
     object.text("Tarrif_id", readings.tariff.as_deref().unwrap_or_default());
-    for (key, quantity) in GO_POWERS {
-        number(object, key, quantity);
+    for quantity in GO_POWERS {
+        number(object, quantity);
     }
-    number(object, "Power_failure_count", Quantity::PowerFailures);
+    number(object, Quantity::PowerFailures);
     object.array(
         "Power_failure_history",
         &readings.power_failures,
@@ -152,14 +198,15 @@ fn write_go_keys(
             entry.end();
         },
     );
-    number(object, "L1_voltage_sag_count", Quantity::SagsL1);
-    number(object, "L1_voltage_swell_count", Quantity::SwellsL1);
+    for quantity in GO_COUNTS {
+        number(object, quantity);
+    }
     let message = readings.message.as_deref().unwrap_or_default();
     object.text("Text_msg", readings.message_code.as_deref().unwrap_or(message));
     object.integer("Text_msg_maxchars", message.chars().count() as u64);
-    number(object, "Instantaneous_current_l1_amp", Quantity::CurrentL1);
-    number(object, "Instantaneous_current_l2_amp", Quantity::CurrentL2);
-    number(object, "Instantaneous_current_l3_amp", Quantity::CurrentL3);
+    for quantity in GO_CURRENTS {
+        number(object, quantity);
+    }
     object.number("Instantaneous_activepower_incoming_kW", Decimal::ZERO);
     object.number("Instantaneous_activepower_outgoing_kW", Decimal::ZERO);
     write_gas(object, readings);
@@ -210,30 +257,19 @@ fn write_belgian_keys(
     readings: &Readings<'_>,
     note: &mut impl FnMut(Part, Range<usize>),
 ) {
-    let mut number = |object: &mut ObjectWriter<'_>, key, quantity| {
-        quantity_if_sent(object, key, readings, quantity, note);
-    };
-    number(
-        object,
-        "Current_average_demand_kW",
-        Quantity::CurrentAverageDemand,
-    );
-    number(object, "Maximum_demand_month_kW", Quantity::MaximumDemandMonth);
-    if let Some(time) = readings.maximum_demand_month_time {
-        object.moment("Maximum_demand_month_time", time);
-    }
-    number(
-        object,
-        "Current_average_demand_outgoing_kW",
-        Quantity::CurrentAverageExportDemand,
-    );
-    number(
-        object,
-        "Maximum_demand_month_outgoing_kW",
-        Quantity::MaximumExportDemandMonth,
-    );
-    if let Some(time) = readings.maximum_export_demand_month_time {
-        object.moment("Maximum_demand_month_outgoing_time", time);
+    for quantity in DEMANDS {
+        quantity_if_sent(object, readings, quantity, note);
+        let (key, time) = match quantity {
+            Quantity::MaximumDemandMonth => ("Maximum_demand_month_time", readings.maximum_demand_month_time),
+            Quantity::MaximumExportDemandMonth => (
+                "Maximum_demand_month_outgoing_time",
+                readings.maximum_export_demand_month_time,
+            ),
+            _ => continue,
+        };
+        if let Some(time) = time {
+            object.moment(key, time);
+        }
     }
     if let Some(peaks) = &readings.maximum_demand_history {
         object.array("Maximum_demand_history", peaks, |out, peak| {
@@ -246,20 +282,20 @@ fn write_belgian_keys(
             entry.end();
         });
     }
-    number(object, "Breaker_state", Quantity::BreakerState);
-    number(object, "Limiter_threshold_kW", Quantity::LimiterThreshold);
-    number(object, "Fuse_threshold_A", Quantity::FuseThreshold);
+    for quantity in LIMITS {
+        quantity_if_sent(object, readings, quantity, note);
+    }
 }
 
 fn quantity_if_sent(
     object: &mut ObjectWriter<'_>,
-    key: &str,
     readings: &Readings<'_>,
     quantity: Quantity,
     note: &mut impl FnMut(Part, Range<usize>),
 ) {
     if let Some(value) = readings.quantity(quantity) {
-        note(Part::Said(Field::Quantity(quantity)), object.number(key, value));
+        let place = object.number(quantity.row().key, value);
+        note(Part::Said(Field::Quantity(quantity)), place);
     }
 }
 

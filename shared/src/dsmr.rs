@@ -28,6 +28,7 @@ mod misfit;
 mod obis;
 mod object;
 mod quantity;
+mod reference;
 mod series;
 mod sorting;
 mod text;
@@ -46,8 +47,9 @@ pub use bounds::Bounds;
 pub use device::{Device, DeviceKind, DeviceUnit};
 pub use history::{DemandPeak, PowerFailure};
 pub use misfit::{Cause, Misfit};
+pub use obis::{Quantity, Row};
 pub use object::Object;
-pub use quantity::{Measure, Quantities, Quantity};
+pub use quantity::{Measure, Quantities};
 pub use series::{Difference, Field, Fields, Series};
 
 /// Text of a telegram, Latin-1.

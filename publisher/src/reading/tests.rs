@@ -1,6 +1,6 @@
 //! Telegrams and the JSON that must come of them, written by hand from the contract.
 
-use shared::dsmr;
+use shared::dsmr::{self, Measure};
 
 use super::*;
 
@@ -14,6 +14,43 @@ fn json(telegram: &str, origin: Option<Origin<'_>>) -> String {
 /// Lines joined, each without its indentation.
 fn joined(lines: &str) -> String {
     lines.lines().map(str::trim).collect()
+}
+
+#[test]
+fn a_row_of_the_table_is_all_that_a_number_needs_to_be_published() {
+    // Each number is another, and none is that of a key which is filled for want of one.
+    let sent: Vec<(Quantity, u32)> = Quantity::ALL.into_iter().zip(1..).collect();
+    let objects: String = (sent.iter())
+        .map(|(quantity, number)| {
+            let row = quantity.row();
+            let contents = match row.measure {
+                Measure::Energy => format!("{number:09}*kWh"),
+                Measure::Power | Measure::StatedPower => format!("{number:02}.000*kW"),
+                Measure::Voltage => format!("{number:03}.0*V"),
+                Measure::Current | Measure::StatedCurrent => format!("{number:03}*A"),
+                Measure::Count if *quantity == Quantity::BreakerState => "1".to_owned(),
+                Measure::Count => format!("{number:05}"),
+            };
+            format!("{}({contents})\n", row.reference)
+        })
+        .collect();
+    let json = json(&format!("/X\n\n{objects}!\n"), None);
+    for (quantity, number) in sent {
+        let number = if quantity == Quantity::BreakerState {
+            1
+        } else {
+            number
+        };
+        let key = quantity.row().key;
+        assert_eq!(
+            json.matches(&format!("\"{key}\":")).count(),
+            1,
+            "{quantity:?}: {json}"
+        );
+        let is_there = [',', '}'].map(|end| json.contains(&format!("\"{key}\":{number}{end}")));
+        assert!(is_there.contains(&true), "{quantity:?}: {json}");
+    }
+    assert!(!json.contains("Other_objects"), "{json}");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::bounds;
+use super::obis::Quantity;
 use super::object::groups;
-use super::quantity::Quantity;
 use super::time::moment;
 use super::value::{Number, in_unit};
 

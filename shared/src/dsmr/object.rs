@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use super::Text;
-use super::obis::Obis;
+use super::reference::Obis;
 use super::text::{latin1, trim};
 
 /// A data object as it came.

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 
-use super::quantity::{QUANTITIES, Quantity};
+use super::obis::{QUANTITIES, Quantity};
 use super::time::moment;
 use super::value::usual;
 use super::{Device, Readings, sorting};

@@ -10,9 +10,10 @@ use rust_decimal::Decimal;
 use super::device::{DEVICE_FIELDS, DeviceField, device};
 use super::history::{demand_peaks, power_failures};
 use super::misfit::{Cause, Misfit};
-use super::obis::{Obis, without_suffix};
+use super::obis::{QUANTITIES, Quantity};
 use super::object::{Object, Piece, bracketed, groups, identification, is_blank, pieces, single};
-use super::quantity::{Measure, QUANTITIES, Quantity};
+use super::quantity::Measure;
+use super::reference::{Obis, without_suffix};
 use super::series::Field;
 use super::text::{latin1, message, trim};
 use super::time::moment;
@@ -206,7 +207,7 @@ impl Place {
             // A Swiss meter prints 1-1 in place of 1-0.
             (1, 0 | 1) => match (c, d, e) {
                 (99, 97, 0) => Some(Self::PowerFailureLog),
-                _ => Quantity::of_electricity(reference).map(Self::Quantity),
+                _ => Quantity::of(reference).map(Self::Quantity),
             },
             (0, 0) => match (c, d, e) {
                 (1, 0, 0) => Some(Self::Time),
@@ -217,7 +218,7 @@ impl Place {
                 (96, 13, 1) => Some(Self::MessageCode),
                 (96, 14, 0) => Some(Self::Tariff),
                 (98, 1, 0) => Some(Self::DemandHistory),
-                _ => Quantity::of_meter(reference).map(Self::Quantity),
+                _ => Quantity::of(reference).map(Self::Quantity),
             },
             (0, 1..=CHANNELS) => DeviceField::of(c, d, e).map(|field| Self::Device(b, field)),
             (1, 3) if (c, d, e) == (0, 2, 8) => Some(Self::Version),

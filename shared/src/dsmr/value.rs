@@ -8,8 +8,8 @@
 use rust_decimal::Decimal;
 
 use super::misfit::Cause;
+use super::obis::Quantity;
 use super::object::single;
-use super::quantity::Quantity;
 use super::text::{latin1, trim};
 use super::time::is_written_as_time;
 use super::unit::unit;
