@@ -53,6 +53,17 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// Commands under way to the thread: more than delivery ever has outstanding on two connections.
 const COMMANDS: usize = 4 * WINDOW_MESSAGES;
 
+/// Reads what a broker sends from its answer to CONNECT on: how many packets were understood, and what ends the
+/// connection, if anything does. The packets of `--check --deliver` count as asked for.
+pub fn understood(settings: &MqttSettings, broker: &BrokerAddress, bytes: &[u8]) -> (usize, Option<Trouble>) {
+    match settings.version {
+        MqttVersion::V311 => connection::understood::<version311::Version311>(settings, broker, bytes),
+        MqttVersion::Auto | MqttVersion::V5 => {
+            connection::understood::<version5::Version5>(settings, broker, bytes)
+        }
+    }
+}
+
 /// Who to connect to, as whom, and where messages go.
 #[derive(Clone)]
 pub struct MqttSettings {

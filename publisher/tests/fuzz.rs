@@ -1,9 +1,11 @@
-//! A short, seeded run of what the fuzz targets for parser, decryption and aggregation claim.
+//! A short, seeded run of what the fuzz targets for parser, decryption, aggregation and broker claim.
 
 #![expect(clippy::expect_used, reason = "a claim that does not hold ends the test")]
 
 #[path = "../../tests/fuzz/claims/aggregation.rs"]
 mod aggregation;
+#[path = "../../tests/fuzz/claims/broker.rs"]
+mod broker;
 #[path = "../../tests/fuzz/claims/decryption.rs"]
 mod decryption;
 #[path = "../../tests/fuzz/claims/mixed.rs"]
@@ -173,4 +175,45 @@ fn the_claims_of_the_aggregations_target_hold_for_seeded_records() {
     for seed in 0..1000 {
         aggregation::hold_for(&mixed(seed, &pieces));
     }
+}
+
+/// Heads of packets, whole packets, and parts of properties.
+const PACKET_PIECES: [&[u8]; 22] = [
+    b"\x20\x02\x00\x00",
+    b"\x20\x03\x00\x00\x00",
+    b"\x20\x0d\x00\x00\x0a\x21\x00\x0a\x27\x00\x00\x40\x00\x24\x01",
+    b"\x20\x0a\x00\x87\x07\x1f\x00\x04\x1b[2J",
+    b"\x40\x02\x00\x01",
+    b"\x40\x03\x00\x01\x87",
+    b"\x40\x0b\x00\x01\x97\x07\x1f\x00\x04no\r\n",
+    b"\xd0\x00",
+    b"\xe0\x00",
+    b"\xe0\x01\x8b",
+    b"\xe0\x09\x8e\x07\x1f\x00\x04\xc2\x9bxy",
+    b"\x90\x04\x00\x01\x00\x01",
+    b"\x90\x03\x00\x01\x01",
+    b"\x32\x07\x00\x01a\x00\x02\x00x",
+    b"\x30\x03\x00\x01a",
+    b"\x40\xff\xff\x7f",
+    b"\x26\x00\x01k\x00\x01v",
+    b"\xff",
+    b"\x00",
+    b"\x80\x20",
+    b"\x1f\xff\xff",
+    b"\x13\x00\x00",
+];
+
+#[test]
+fn the_claims_of_the_brokers_target_hold_for_seeded_packets() {
+    let mut packets = 0;
+    for seed in 0..20_000 {
+        let bytes = mixed(seed, &PACKET_PIECES);
+        packets += broker::hold_for(&bytes);
+        packets += broker::hold_for(&[b"\x20\x02\x00\x00", &bytes[..]].concat());
+        packets += broker::hold_for(&[b"\x20\x03\x00\x00\x00", &bytes[..]].concat());
+    }
+    assert!(
+        packets > 50_000,
+        "{packets} packets are hardly more than the first of each"
+    );
 }

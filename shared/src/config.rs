@@ -30,7 +30,9 @@ use effective::Effective;
 use file::{Document, FileError};
 use flags::Flags;
 use mistake::{Mistake, Mistakes, Origin};
-use raw::{Environment, Raw};
+use raw::Raw;
+
+pub use raw::Environment;
 
 /// A configuration and how it came about.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,8 +94,12 @@ fn named(flags: &Flags, from_environment: Option<PathBuf>) -> Option<PathBuf> {
     flag.or(from_environment.filter(is_named))
 }
 
-/// [`load`] with what it would ask the system for.
-fn load_from(
+/// [`load`] with what it would ask the system for: the environment, the places where the file may be, and the
+/// machine's name.
+///
+/// # Errors
+/// As of [`load`].
+pub fn load_from(
     flags: &Flags,
     environment: &Environment,
     places: &[PathBuf],

@@ -264,6 +264,34 @@ pub(super) async fn open<P: Protocol>(
     }
 }
 
+/// See [`super::understood`].
+pub(super) fn understood<P: Protocol>(
+    settings: &MqttSettings,
+    broker: &BrokerAddress,
+    bytes: &[u8],
+) -> (usize, Option<Trouble>) {
+    let protocol = P::new(settings, broker);
+    let asked = [&[Expected::SubAck, Expected::Publish], P::ANSWERS].concat();
+    let mut incoming = BytesMut::from(bytes);
+    let mut packets = 0;
+    loop {
+        let expected = if packets == 0 {
+            &[Expected::ConnAck][..]
+        } else {
+            &asked
+        };
+        let packet = match next_packet(&mut incoming, expected) {
+            Ok(Some(packet)) => packet,
+            Ok(None) => return (packets, None),
+            Err(unexpected) => return (packets, Some(Trouble::other(broker, unexpected.to_string()))),
+        };
+        if let Err(trouble) = protocol.read(packet) {
+            return (packets, Some(trouble));
+        }
+        packets += 1;
+    }
+}
+
 /// Whether the broker is still there while nothing is asked of it but that. While messages are outstanding, their
 /// acknowledgement is the sign of life, and delivery waits for it: behind a payload on a slow line the answer to a
 /// ping comes late.

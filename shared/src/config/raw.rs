@@ -18,7 +18,7 @@ use crate::container;
 pub(super) const STANDS_TWICE: &str = "stands twice";
 
 /// Environment variables by name; a value that is not UTF-8 is none.
-pub(super) type Environment = BTreeMap<String, Option<String>>;
+pub type Environment = BTreeMap<String, Option<String>>;
 
 /// What was given for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]

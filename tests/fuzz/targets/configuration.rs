@@ -1,0 +1,10 @@
+//! Any configuration file, flags and environment.
+
+#![no_main]
+
+#[path = "../claims/configuration.rs"]
+mod claims;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    claims::hold_for(data);
+});
