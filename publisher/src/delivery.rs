@@ -1039,8 +1039,4 @@ impl StateSlot {
 }
 
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
-mod skipping;
-#[cfg(test)]
 mod tests;

@@ -47,6 +47,8 @@ use broker::{BrokerLog, Standing};
 use demand::Demand;
 use pace::Pace;
 
+pub use pace::PACE;
+
 /// The longest wait before it is known that all that waited has been read.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// At least this often capture hears how the publisher does; a session that broke shows by it.
@@ -57,11 +59,10 @@ const REPORT_PAUSE: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 /// With messages outstanding, commits follow each other no faster: each costs both programs as much as a telegram.
 const COMMIT_PAUSE: Duration = Duration::from_millis(20);
-/// Records taken in before what they gave is handed on: a tenth of a millisecond. In the simulation, which has few,
-/// so many fewer.
-const TAKEN_AT_ONCE: usize = if cfg!(test) { 2 } else { 16 };
+/// Records taken in before what they gave is handed on: a tenth of a millisecond.
+const TAKEN_AT_ONCE: usize = 16;
 /// Batches that may still be taken in when another is asked for. A second one would make nothing faster.
-const READ_AHEAD: usize = 1;
+pub const READ_AHEAD: usize = 1;
 /// Reasons told since the last success; more are not told.
 const TOLD: usize = 16;
 
@@ -343,6 +344,21 @@ impl Flow {
     /// Payload bytes held, for tests of the bound.
     pub fn bytes_held(&self) -> usize {
         self.delivery.bytes_held()
+    }
+
+    /// Batches of records that were read and of which not all has been taken in, for tests of the bound.
+    pub fn batches_ahead(&self) -> usize {
+        self.ahead.batches()
+    }
+
+    /// How many records or messages were skipped, by what they were.
+    pub fn skipped(&self) -> &BTreeMap<String, u64> {
+        &self.report.skipped
+    }
+
+    /// What is said of the telegram that waits for a key, if one does.
+    pub fn waits_for_key(&self) -> Option<&str> {
+        self.waits_for_key.as_ref().map(|(words, _)| words.as_str())
     }
 
     /// Takes an event and appends what to tell whom.
@@ -689,7 +705,7 @@ impl Flow {
     }
 
     /// Whether there are records, and they can be taken in.
-    fn can_take(&self) -> bool {
+    pub fn can_take(&self) -> bool {
         let waits_for_key = self
             .waits_for_key
             .as_ref()
@@ -865,7 +881,7 @@ impl Flow {
 
     /// Until when nothing is read because nothing could be published of it: where all up to the head has been taken
     /// in, the meter is known to be online, and an interval is open. None where a read is due.
-    fn held_back_until(&self) -> Option<Duration> {
+    pub fn held_back_until(&self) -> Option<Duration> {
         let queue = self.queue.as_ref().filter(|_| self.session.is_some())?;
         let is_live = self.meter.is_live && self.meter.is_online == Some(true);
         let has_all = self.ahead.is_empty() && queue.fetched >= queue.head;
@@ -931,8 +947,3 @@ fn count(counts: &mut BTreeMap<String, u64>, what: &str, by: u64) -> u64 {
     *count = count.saturating_add(by);
     *count
 }
-
-#[cfg(test)]
-mod live;
-#[cfg(test)]
-mod simulation;

@@ -521,6 +521,24 @@ impl Turn {
 }
 
 #[cfg(test)]
-mod fake;
-#[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_random_order_many_clients_spread_over_the_list() {
+        let broker = |port| BrokerAddress {
+            host: "broker".to_owned(),
+            port,
+            is_tls: false,
+        };
+        let mut firsts = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            let mut brokers: Vec<BrokerAddress> = (0..5).map(broker).collect();
+            shuffle(&mut brokers);
+            firsts.insert(brokers[0].port);
+            brokers.sort_by_key(|broker| broker.port);
+            assert_eq!(brokers, (0..5).map(broker).collect::<Vec<_>>());
+        }
+        assert_eq!(firsts.len(), 5, "each is somebody's first");
+    }
+}

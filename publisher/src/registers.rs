@@ -23,8 +23,8 @@ use shared::dsmr::Readings;
 
 use crate::measurement::{Meter, Name, measurements, meters};
 
-/// How many sequences back a value is still known: 8 hours of a meter that sends every second. In tests few are many.
-pub(crate) const LOOK_BACK: u64 = if cfg!(test) { 60 } else { 30_000 };
+/// How many sequences back a value is still known: 8 hours of a meter that sends every second.
+pub(crate) const LOOK_BACK: u64 = 30_000;
 /// Most registers kept. Twelve of electricity and two names for each of four M-Bus devices make twenty.
 const MOST_ENTRIES: usize = 64;
 /// For so long a total that fell to zero is held back.

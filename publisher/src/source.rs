@@ -598,8 +598,3 @@ impl Outstanding {
         }
     }
 }
-
-#[cfg(test)]
-mod fake;
-#[cfg(test)]
-mod tests;

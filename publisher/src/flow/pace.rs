@@ -21,7 +21,7 @@ use crate::source::LONGEST_WAIT;
 
 /// With nothing to be published a read is due this long after the last answer: as often as capture hears a report,
 /// so that both are one going there.
-pub(super) const PACE: Duration = Duration::from_secs(20);
+pub const PACE: Duration = Duration::from_secs(20);
 /// The meter's time has whole seconds, so that the closing record comes up to one earlier than it says; half a second
 /// more is for telegrams that are not sent in equal steps.
 pub(super) const LEAD: Duration = Duration::from_millis(1500);

@@ -8,11 +8,16 @@
 //! `LIVE_SEED` runs one seed alone.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use super::pace::PACE;
-use super::simulation::{Random, settings, telegram};
-use super::*;
-use crate::delivery::Kind;
+use publisher::delivery::Kind;
+use publisher::flow::*;
+use publisher::mqtt::{Command, MqttEvent};
+use publisher::source::{Opened, SourceCommand, SourceEvent};
+use shared::record::Record;
+
+use crate::flow::{settings, telegram};
+use crate::random::Random;
 
 const SEEDS: u64 = 120;
 const QUEUE: &str = "queue";
@@ -50,7 +55,7 @@ struct Plan {
 
 impl Plan {
     fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed ^ 0x11FE);
+        let mut random = Random((seed ^ 0x11FE).wrapping_mul(0xD134_2543_DE82_EF95));
         let interval_s = [0, 1, 5, 10, 60, 60, 60, 300][random.below(8) as usize];
         let period_ms = [1_000, 1_000, 1_000, 5_000, 10_000][random.below(5) as usize];
         let flush_ms = [0, 0, 1_000, 10_000, 60_000][random.below(5) as usize];

@@ -9,13 +9,15 @@
 //!
 //! `SIMULATION_SEED` runs one seed alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use shared::config::OnTrouble;
 
-use super::*;
+use publisher::delivery::*;
+
+use crate::random::Random;
 
 const SEEDS: u64 = 400;
 const INTERVALS: u64 = 60;
@@ -29,27 +31,6 @@ struct Reached {
 impl Reached {
     fn note(&mut self, fault: &'static str) {
         *self.counts.entry(fault).or_default() += 1;
-    }
-}
-
-/// SplitMix64: small, and the same on every machine.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    pub(super) fn one_in(&mut self, bound: u64) -> bool {
-        self.below(bound) == 0
     }
 }
 

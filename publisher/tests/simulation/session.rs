@@ -2,8 +2,12 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
-use super::fake::FakeCapture;
-use super::*;
+use std::time::{Duration, Instant};
+
+use publisher::source::*;
+use shared::wire::{Identity, Start};
+
+use crate::capture::FakeCapture;
 
 struct Bench {
     source: Source,

@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::fake::{FakeBroker, Peer, Received};
-use super::*;
+use publisher::delivery::{Fault, Kind, Message, WINDOW_MESSAGES};
+use publisher::mqtt::*;
+use shared::config::{BrokerAddress, BrokerOrder, MqttVersion};
+
+use crate::broker::{FakeBroker, Peer, Received};
 
 /// The thread under test with its events.
 struct Bench {
@@ -656,24 +659,6 @@ fn what_is_no_progress_does_not_shorten_the_pause_between_attempts() {
     }
     // With all of the shortest pauses there would be 6 to 12.
     assert!((2..=4).contains(&connections), "{connections} connections in 6 s");
-}
-
-#[test]
-fn in_random_order_many_clients_spread_over_the_list() {
-    let broker = |port| BrokerAddress {
-        host: "broker".to_owned(),
-        port,
-        is_tls: false,
-    };
-    let mut firsts = std::collections::BTreeSet::new();
-    for _ in 0..200 {
-        let mut brokers: Vec<BrokerAddress> = (0..5).map(broker).collect();
-        shuffle(&mut brokers);
-        firsts.insert(brokers[0].port);
-        brokers.sort_by_key(|broker| broker.port);
-        assert_eq!(brokers, (0..5).map(broker).collect::<Vec<_>>());
-    }
-    assert_eq!(firsts.len(), 5, "each is somebody's first");
 }
 
 #[test]

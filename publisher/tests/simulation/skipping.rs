@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use shared::config::OnTrouble;
 
-use super::simulation::Random;
-use super::*;
+use publisher::delivery::*;
+
+use crate::random::Random;
 
 const SEEDS: u64 = 300;
 const STEP: Duration = Duration::from_millis(250);
@@ -201,7 +202,7 @@ impl World {
             });
             self.handle(Event::Closed { last_sequence });
             self.handle(Event::Meter {
-                is_online: !last_sequence.is_multiple_of(60),
+                is_online: last_sequence % 60 != 0,
             });
         }
         if self.broker.is_none() && self.connects_at <= self.now {
