@@ -16,7 +16,7 @@
 //! few numbers of its summary, however long it lasts.
 //!
 //! Deltas count from values before the interval ([`crate::registers`]): a reader looks at [`Aggregator::look_back`]
-//! sequences before the first that it takes.
+//! sequences before the first that it takes. So does what is required of encrypted telegrams ([`crate::decrypt`]).
 
 use std::time::Duration;
 
@@ -89,9 +89,9 @@ pub struct State {
 pub enum Taken {
     /// It is in the outputs, or will be.
     Read,
-    /// It could not be opened and is passed over: count it and report it.
+    /// It could not be opened, or is not the meter's, and is skipped: count it and report it.
     Skipped {
-        /// Why it could not be opened.
+        /// Why.
         why: Undecryptable,
     },
     /// It could not be opened and was not taken: offer it again, perhaps with another key.
@@ -159,28 +159,33 @@ impl Aggregator {
 
     /// How many sequences before the first that is taken [`Aggregator::prime`] is to see.
     pub fn look_back(&self) -> u64 {
-        if self.counts_registers() {
+        if self.counts_registers() || self.decryption.looks_back() {
             registers::LOOK_BACK
         } else {
             0
         }
     }
 
-    /// Looks at a record before the first that will be taken, for the deltas to count from. Such records come in the
-    /// order of their sequence.
+    /// Looks at a record before the first that will be taken, for the deltas to count from and for what is required of
+    /// encrypted telegrams. Such records come in the order of their sequence.
     pub fn prime(&mut self, before: &Record) {
         debug_assert!(
             self.open.is_none(),
             "primed within an interval, before record {}",
             before.sequence
         );
-        if let Opened::Telegram(telegram) = self.decryption.open(&before.telegram) {
+        if let Opened::Telegram(telegram) = self.decryption.open(&before.telegram, before.sequence) {
             let readings = dsmr::parse(&telegram);
             let time = readings.time.unwrap_or(received_at(before));
             self.registers.read(&readings, before.sequence, time);
             self.registers.take_news();
             self.stopped.read(&readings, before.sequence, before.silence_ms);
         }
+    }
+
+    /// Whether tags of encrypted telegrams are required because one has verified, and not by the configuration.
+    pub(crate) fn requires_tags_by_itself(&self) -> bool {
+        self.decryption.requires_tags_by_itself()
     }
 
     /// The values that have stopped coming, or come again, each once.
@@ -200,7 +205,7 @@ impl Aggregator {
 
     /// Takes the next record and appends to `outputs` what it completes.
     pub fn take(&mut self, record: &Record, outputs: &mut Vec<Output>) -> Taken {
-        let telegram = match self.decryption.open(&record.telegram) {
+        let telegram = match self.decryption.open(&record.telegram, record.sequence) {
             Opened::Waiting(why) => return Taken::Waiting { why },
             Opened::Skipped(why) => {
                 self.pass_over(record, outputs);
@@ -264,11 +269,9 @@ impl Aggregator {
     }
 
     /// The state as this record says it: the queue's head before the backlog, so that dashboards are current
-    /// at once. None where it cannot be opened. Nothing else comes of the record.
-    pub fn state_of(&mut self, record: &Record) -> Option<State> {
-        let Opened::Telegram(telegram) = self.decryption.open(&record.telegram) else {
-            return None;
-        };
+    /// at once. None if it cannot be opened or is not the meter's. Nothing else comes of the record.
+    pub fn state_of(&self, record: &Record) -> Option<State> {
+        let telegram = self.decryption.peek(&record.telegram, record.sequence)?;
         Some(state(
             &dsmr::parse(&telegram),
             received_at(record),
@@ -278,16 +281,6 @@ impl Aggregator {
                     .is_some_and(|meter| self.registers.would_hold(measured.name, meter, measured.value))
             },
         ))
-    }
-
-    /// Where the interval begins that this record belongs to. None where it cannot be opened, or where each
-    /// telegram is its own interval.
-    pub fn interval_start(&mut self, record: &Record) -> Option<Timestamp> {
-        let Opened::Telegram(telegram) = self.decryption.open(&record.telegram) else {
-            return None;
-        };
-        let time = dsmr::parse(&telegram).time.unwrap_or(received_at(record));
-        (self.settings.interval_seconds > 0).then(|| self.moment(self.interval_number(time)))
     }
 
     /// Takes the telegram's registers and gauges into the summary and the state of the open interval.

@@ -14,11 +14,14 @@
 //!    12  tag
 //! ```
 //!
-//! AES-128-GCM; nonce = system title + frame counter, additional data = `30` + authentication key. The
-//! authentication key that is documented does not verify on many meters in the field. Their frames are
-//! opened by counter mode alone, and the CRC of the telegram inside is what shows that it is whole.
+//! AES-128-GCM; nonce = system title + frame counter, additional data = `30` + authentication key. Other security
+//! controls are refused: one that says "encrypted only" would make a frame without a tag of every frame.
+//!
+//! The authentication key that is documented does not verify on many meters in the field. If none is configured,
+//! frames are then opened by counter mode only, and the CRC of the telegram inside is what shows that it is whole. It
+//! does not show who made it: whoever knows what a frame says can change it and its CRC without any key.
 
-use std::borrow::Cow;
+mod trust;
 
 use aes::Aes128;
 use aes::cipher::consts::U12;
@@ -26,8 +29,11 @@ use aes::cipher::{KeyIvInit, StreamCipher};
 use aes_gcm::AesGcm;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use ctr::Ctr32BE;
-use shared::config::{CrcPolicy, OnTrouble};
+use shared::config::CrcPolicy;
 use shared::telegram::assembler::{Found, find_all};
+
+pub use trust::Decryption;
+pub(crate) use trust::{Opened, Refusals};
 
 type Aes128Gcm96 = AesGcm<Aes128, U12, U12>;
 
@@ -44,16 +50,17 @@ pub const DOCUMENTED_AUTHENTICATION_KEY: Key = [
 pub struct Keys {
     /// `decryption_key`.
     pub decryption: Key,
-    /// `authentication_key`; the documented one where the configuration has none.
-    pub authentication: Key,
+    /// `authentication_key`. If there is one, no frame opens without a tag that verifies with it; if there is none, the
+    /// documented one is tried.
+    pub authentication: Option<Key>,
 }
 
 impl Keys {
-    /// The decryption key with the documented authentication key.
+    /// The decryption key without an authentication key.
     pub fn new(decryption: Key) -> Self {
         Self {
             decryption,
-            authentication: DOCUMENTED_AUTHENTICATION_KEY,
+            authentication: None,
         }
     }
 }
@@ -64,7 +71,7 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Why a frame could not be opened.
+/// Why a telegram is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undecryptable {
     /// There is no key.
@@ -82,6 +89,58 @@ pub enum Undecryptable {
         /// The system title of the frame, as text where it is some.
         meter: String,
     },
+    /// The frame opens, and not one tag has verified yet with the authentication key of the configuration.
+    #[error(
+        "an encrypted frame of meter {meter} opens with decryption_key, and its tag does not verify with the \
+         configured authentication_key. Many meters make their tags with another key than the published one: set \
+         the right one, or remove authentication_key to read this meter without proof that its telegrams are genuine"
+    )]
+    WrongAuthenticationKey {
+        /// As above.
+        meter: String,
+    },
+    /// The frame opens, but tags have verified before, and its does not.
+    #[error(
+        "the tag of an encrypted frame of meter {meter} does not verify, and tags have verified before: the frame is \
+         damaged or forged"
+    )]
+    WrongTag {
+        /// As above.
+        meter: String,
+    },
+    /// The frame, or a later one, has been taken before.
+    #[error(
+        "an encrypted frame of meter {meter} has the frame counter {counter}, which is not above {last}, the last one \
+         of that meter: somebody has sent or imported it again, or the meter counts against the standard"
+    )]
+    OldCounter {
+        /// As above.
+        meter: String,
+        /// Its counter.
+        counter: u32,
+        /// The counter of the last frame of this system title that was taken.
+        last: u32,
+    },
+    /// It is no frame, and tags have verified before.
+    #[error(
+        "it is not encrypted, and telegrams before it were, with tags that verify: it is forged, or another meter has \
+         taken the place (for one that does not encrypt remove decryption_key and authentication_key)"
+    )]
+    NotEncrypted,
+    /// It is no frame, and only a frame has the tag that the authentication key of the configuration asks for.
+    #[error(
+        "it is not encrypted, so it has no tag, and with authentication_key every telegram needs one: remove \
+         authentication_key to read telegrams that are not encrypted"
+    )]
+    NoTag,
+    /// The frame says that it is protected in another way.
+    #[error(
+        "an encrypted frame has the security control {found:02X}; expected 30 (suite 0, authenticated and encrypted)"
+    )]
+    SecurityControl {
+        /// What it says.
+        found: u8,
+    },
     /// It is no frame.
     #[error("an encrypted frame of {bytes} bytes is cut short or malformed")]
     Malformed {
@@ -90,55 +149,106 @@ pub enum Undecryptable {
     },
 }
 
+impl Undecryptable {
+    /// What it is counted as: `12 undecryptable`.
+    pub fn counted_as(&self) -> &'static str {
+        match self {
+            Self::NoKey | Self::WrongKey { .. } | Self::SecurityControl { .. } | Self::Malformed { .. } => {
+                "undecryptable"
+            }
+            Self::WrongAuthenticationKey { .. } | Self::WrongTag { .. } => "with a tag that does not verify",
+            Self::OldCounter { .. } => "with an old frame counter",
+            Self::NotEncrypted | Self::NoTag => "not encrypted",
+        }
+    }
+}
+
 /// Whether these bytes are an encrypted frame, by their first two.
 pub fn is_encrypted(telegram: &[u8]) -> bool {
     telegram.starts_with(&[0xDB, 0x08])
 }
 
-/// Opens one frame.
+/// Opens one frame, without regard to others.
 pub fn decrypt(frame: &[u8], keys: &Keys) -> Result<Vec<u8>, Undecryptable> {
-    let parts = Parts::of(frame).ok_or(Undecryptable::Malformed { bytes: frame.len() })?;
-    parts
-        .authenticated(keys)
-        .or_else(|| parts.by_the_crc_inside(keys))
-        .ok_or_else(|| Undecryptable::WrongKey { meter: parts.meter() })
+    let inside = Parts::of(frame)?.open(keys)?;
+    Ok(inside.telegram)
 }
 
 /// A frame taken apart.
 struct Parts<'f> {
-    system_title: &'f [u8],
+    system_title: [u8; 8],
     security_control: u8,
-    frame_counter: &'f [u8],
+    frame_counter: u32,
     ciphertext: &'f [u8],
     tag: &'f [u8],
 }
 
+/// What was in a frame.
+struct Inside {
+    telegram: Vec<u8>,
+    /// Whether the tag shows that it is what the meter sent.
+    is_authentic: bool,
+}
+
+/// Suite 0, authenticated and encrypted.
+const SECURITY_CONTROL: u8 = 0x30;
+
 impl<'f> Parts<'f> {
-    fn of(frame: &'f [u8]) -> Option<Self> {
-        let (system_title, rest) = frame.strip_prefix(&[0xDB, 0x08])?.split_at_checked(8)?;
+    fn of(frame: &'f [u8]) -> Result<Self, Undecryptable> {
+        let parts = Self::cut(frame).ok_or(Undecryptable::Malformed { bytes: frame.len() })?;
+        match parts.security_control {
+            SECURITY_CONTROL => Ok(parts),
+            found => Err(Undecryptable::SecurityControl { found }),
+        }
+    }
+
+    fn cut(frame: &'f [u8]) -> Option<Self> {
+        let (&system_title, rest) = frame.strip_prefix(&[0xDB, 0x08])?.split_first_chunk()?;
         let (&length, rest) = rest.strip_prefix(&[0x82])?.split_first_chunk()?;
         if usize::from(u16::from_be_bytes(length)) != rest.len() {
             return None;
         }
         let (&security_control, rest) = rest.split_first()?;
-        let (frame_counter, rest) = rest.split_at_checked(4)?;
+        let (&frame_counter, rest) = rest.split_first_chunk()?;
         let (ciphertext, tag) = rest.split_at_checked(rest.len().checked_sub(12)?)?;
         Some(Self {
             system_title,
             security_control,
-            frame_counter,
+            frame_counter: u32::from_be_bytes(frame_counter),
             ciphertext,
             tag,
         })
     }
 
+    fn open(&self, keys: &Keys) -> Result<Inside, Undecryptable> {
+        if let Some(telegram) = self.authenticated(keys) {
+            let is_authentic = true;
+            return Ok(Inside {
+                telegram,
+                is_authentic,
+            });
+        }
+        let meter = self.meter();
+        match self.by_the_crc_inside(keys) {
+            None => Err(Undecryptable::WrongKey { meter }),
+            Some(_) if keys.authentication.is_some() => Err(Undecryptable::WrongAuthenticationKey { meter }),
+            Some(telegram) => Ok(Inside {
+                telegram,
+                is_authentic: false,
+            }),
+        }
+    }
+
     fn nonce(&self) -> [u8; 12] {
         let mut nonce = [0; 12];
-        let bytes = self.system_title.iter().chain(self.frame_counter);
+        let bytes = self
+            .system_title
+            .into_iter()
+            .chain(self.frame_counter.to_be_bytes());
         nonce
             .iter_mut()
             .zip(bytes)
-            .for_each(|(place, byte)| *place = *byte);
+            .for_each(|(place, byte)| *place = byte);
         nonce
     }
 
@@ -147,7 +257,11 @@ impl<'f> Parts<'f> {
         let cipher = Aes128Gcm96::new_from_slice(&keys.decryption).ok()?;
         let additional: Vec<u8> = [self.security_control]
             .iter()
-            .chain(&keys.authentication)
+            .chain(
+                keys.authentication
+                    .as_ref()
+                    .unwrap_or(&DOCUMENTED_AUTHENTICATION_KEY),
+            )
             .copied()
             .collect();
         let mut telegram = self.ciphertext.to_vec();
@@ -180,7 +294,7 @@ impl<'f> Parts<'f> {
 
     fn meter(&self) -> String {
         if self.system_title.iter().all(u8::is_ascii_graphic) {
-            return String::from_utf8_lossy(self.system_title).into_owned();
+            return String::from_utf8_lossy(&self.system_title).into_owned();
         }
         self.system_title
             .iter()
@@ -195,56 +309,5 @@ fn has_valid_crc(telegram: &[u8]) -> bool {
     matches!(found.first(), Some(Found::Telegram(telegram)) if telegram.position == 0)
 }
 
-/// Opens records as they come, and knows what to do with those that do not open.
-#[derive(Debug)]
-pub struct Decryption {
-    keys: Option<Keys>,
-    on_undecryptable: OnTrouble,
-    has_opened: bool,
-}
-
-/// A record that was looked into.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Opened<'r> {
-    /// The telegram.
-    Telegram(Cow<'r, [u8]>),
-    /// It does not open and is passed over.
-    Skipped(Undecryptable),
-    /// It does not open; nothing may pass until it does.
-    Waiting(Undecryptable),
-}
-
-impl Decryption {
-    /// With the keys of the configuration, if it has any.
-    pub fn new(keys: Option<Keys>, on_undecryptable: OnTrouble) -> Self {
-        Self {
-            keys,
-            on_undecryptable,
-            has_opened: false,
-        }
-    }
-
-    /// The telegram of a record. A frame that does not open is waited for while none has opened yet, since
-    /// the key may be wrong; once one has, it is damage and passed over.
-    pub(crate) fn open<'r>(&mut self, telegram: &'r [u8]) -> Opened<'r> {
-        if !is_encrypted(telegram) {
-            return Opened::Telegram(Cow::Borrowed(telegram));
-        }
-        let opened = self
-            .keys
-            .as_ref()
-            .ok_or(Undecryptable::NoKey)
-            .and_then(|keys| decrypt(telegram, keys));
-        match opened {
-            Ok(telegram) => {
-                self.has_opened = true;
-                Opened::Telegram(Cow::Owned(telegram))
-            }
-            Err(why) if self.has_opened || self.on_undecryptable == OnTrouble::Skip => Opened::Skipped(why),
-            Err(why) => Opened::Waiting(why),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -37,7 +37,7 @@ use shared::wire::PublisherReport;
 use shared::words::number;
 
 use crate::aggregate::{self, Aggregator, Output, Taken};
-use crate::decrypt::{Decryption, Keys};
+use crate::decrypt::{Decryption, Keys, Refusals};
 use crate::delivery::{self, Action, Delivery, Event, Fault, Notice};
 use crate::misfits;
 use crate::mqtt::{self, Command, MqttEvent, Topics};
@@ -183,7 +183,9 @@ struct Meter {
 struct Told {
     capture: Vec<String>,
     broker: Vec<String>,
-    undecryptable: Vec<String>,
+    refusals: Refusals,
+    /// That tags are required.
+    tags: bool,
     misfits: misfits::Told,
 }
 
@@ -213,6 +215,7 @@ impl Queue {
     fn take(
         &mut self,
         record: &Record,
+        now: Duration,
         report: &mut Report,
         told: &mut Told,
         outputs: &mut Vec<Output>,
@@ -226,9 +229,11 @@ impl Queue {
         }
         self.is_primed = true;
         let taken = self.aggregator.take(record, outputs);
+        if self.aggregator.requires_tags_by_itself() && !std::mem::replace(&mut told.tags, true) {
+            tracing::info!("{}", words::requires_tags(record.sequence));
+        }
         match &taken {
             Taken::Read => {
-                told.undecryptable.clear();
                 for misfit in self.aggregator.misfits() {
                     count(&mut report.skipped, "values that do not fit", 1);
                     if told.misfits.is_news(misfit) {
@@ -249,10 +254,8 @@ impl Queue {
                 }
             }
             Taken::Skipped { why } => {
-                count(&mut report.skipped, "undecryptable", 1);
-                if Told::is_news(&mut told.undecryptable, &why.to_string()) {
-                    tracing::warn!("telegram #{}: {why}; it is passed over", record.sequence);
-                }
+                count(&mut report.skipped, why.counted_as(), 1);
+                report.is_due |= told.refusals.tell(now, record.sequence, why);
             }
             Taken::Waiting { .. } => return taken,
         }
@@ -528,18 +531,19 @@ impl Flow {
         let mut outputs = Vec::new();
         let mut given_up = 0;
         for record in std::mem::take(&mut self.ahead).into_records() {
-            if let Taken::Waiting { .. } =
-                former.take(&record, &mut self.report, &mut self.told, &mut outputs)
+            let now = self.now.elapsed;
+            if let Taken::Waiting { why } =
+                former.take(&record, now, &mut self.report, &mut self.told, &mut outputs)
             {
                 former.pass(record.sequence, &mut self.report);
-                count(&mut self.report.skipped, "undecryptable", 1);
+                count(&mut self.report.skipped, why.counted_as(), 1);
                 given_up += 1;
             }
         }
         former.aggregator.silence(u64::MAX, &mut outputs);
         if given_up > 0 {
             tracing::warn!(
-                "encrypted telegrams of the former queue that no key has opened, now passed over: {}",
+                "telegrams of the former queue that wait for the right keys, now skipped: {}",
                 number(given_up)
             );
         }
@@ -728,7 +732,8 @@ impl Flow {
                 return;
             };
             let (sequence, captured_at_us) = (record.sequence, record.captured_at_us);
-            let taken = queue.take(record, &mut self.report, &mut self.told, &mut outputs);
+            let now = self.now.elapsed;
+            let taken = queue.take(record, now, &mut self.report, &mut self.told, &mut outputs);
             self.show_newest(orders);
             match taken {
                 Taken::Read => self.waits_for_key = None,

@@ -23,7 +23,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::aggregate::{self, Aggregator, Output, Taken};
-use crate::decrypt::{Decryption, Keys};
+use crate::decrypt::{Decryption, Keys, Refusals};
 use crate::delivery::{self, Action, Delivery, Event, Notice};
 use crate::mqtt::{Command, Mqtt, MqttEvent, MqttSettings, Stuck, Topics};
 use crate::settings::{self, SettingsError};
@@ -140,6 +140,7 @@ pub fn replay(config: &Config, options: &ReplayOptions, out: impl Write) -> Resu
         has_all: false,
         is_interrupted: false,
         told: None,
+        refusals: Refusals::default(),
         started: Instant::now(),
         progress,
     }
@@ -280,7 +281,7 @@ impl Range {
     }
 }
 
-/// Shows the aggregation the records before `first` that deltas can count from.
+/// Shows the aggregation the records before `first` that what it gives depends on.
 fn prime(reader: &mut Reader, aggregator: &mut Aggregator, first: u64) -> Result<(), ReplayError> {
     let mut next = first.saturating_sub(aggregator.look_back());
     while next < first {
@@ -327,6 +328,10 @@ fn last_end_before(
     from: u64,
 ) -> Result<Option<u64>, ReplayError> {
     let mut aggregator = maker.aggregator(reader.identity_of(from).0);
+    if maker.keys.is_some() {
+        // Which telegrams are refused decides where intervals end.
+        prime(reader, &mut aggregator, begin)?;
+    }
     let mut outputs = Vec::new();
     let mut end = None;
     let mut next = begin;
@@ -369,6 +374,7 @@ struct Replaying<W> {
     has_all: bool,
     is_interrupted: bool,
     told: Option<String>,
+    refusals: Refusals,
     started: Instant,
     progress: Progress<W>,
 }
@@ -438,7 +444,7 @@ impl<W: Write> Replaying<W> {
                     match self.aggregator.take(&record, &mut outputs) {
                         Taken::Read => {}
                         Taken::Skipped { why } => {
-                            tracing::warn!("telegram #{}: {why}; it is passed over", record.sequence);
+                            self.refusals.tell(self.started.elapsed(), record.sequence, &why);
                         }
                         Taken::Waiting { why } => {
                             let (sequence, why) = (record.sequence, why.to_string());

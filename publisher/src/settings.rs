@@ -5,7 +5,7 @@ use shared::config::credentials::{Credentials, CredentialsError};
 use shared::config::secret::KeyError;
 use shared::config::{Config, DecryptionConfig, KeySource, MqttConfig};
 
-use crate::decrypt::{DOCUMENTED_AUTHENTICATION_KEY, Keys};
+use crate::decrypt::Keys;
 use crate::flow::FlowSettings;
 use crate::mqtt::{Login, MqttSettings, TlsError, TlsFiles, Topics, Will, configure_tls};
 use crate::source::SourceSettings;
@@ -123,7 +123,7 @@ pub fn keys(config: &DecryptionConfig) -> Result<Warned<Option<Keys>>, SettingsE
     let authentication = load("authentication_key", &config.authentication_key)?;
     let keys = decryption.map(|decryption| Keys {
         decryption,
-        authentication: authentication.unwrap_or(DOCUMENTED_AUTHENTICATION_KEY),
+        authentication,
     });
     Ok((keys, warnings))
 }

@@ -6,6 +6,7 @@ use shared::config::OnTrouble;
 
 use super::*;
 use crate::decrypt::Keys;
+use crate::decrypt::tests::{forged, frame_of, keys, keys_with_authentication, with_crc};
 
 const QUEUE: &str = "a1b2c3d4";
 /// 2026-11-20T08:00:00Z, in winter time 09:00.
@@ -534,6 +535,44 @@ fn an_interval_closes_while_frames_come_that_do_not_open() {
     }
 }
 
+/// Records of a meter that encrypts, once its first has come, and of somebody on its line: what each is, and a number
+/// that varies it.
+fn attacked(kinds: &[(u8, u32)]) -> Vec<Record> {
+    let plain = |at: u32, watt_hours: u64| {
+        let mut telegram = telegram(at.into(), watt_hours);
+        telegram.truncate(telegram.len() - "0000\r\n".len());
+        with_crc(&telegram)
+    };
+    let frame = |at: u32| frame_of(*b"SYSTEMID", &plain(at, 5000), &keys(), at);
+    let telegram = |at: u32, kind: u8, number: u32| match kind {
+        0..3 => frame(at),
+        3 => forged(&frame(at), &plain(at, 5000), &plain(at, 9000)),
+        4 => frame(at.saturating_sub(number).max(1)),
+        5 => plain(at + 300 * number, 9000),
+        6 => frame_of(*b"EXCHANGE", &plain(at, 5000), &keys(), number),
+        _ => vec![0xDB, 0x08, 1],
+    };
+    let kinds = [&[(0, 0)], kinds].concat();
+    (1..)
+        .zip(kinds)
+        .map(|(at, (kind, number))| record(at.into(), telegram(at, kind, number), 1000))
+        .collect()
+}
+
+/// Takes these in; beside the outputs, how many were refused.
+fn take_attacked(aggregator: &mut Aggregator, records: &[Record]) -> (Vec<Output>, u32) {
+    let (mut outputs, mut refused) = (Vec::new(), 0);
+    for record in records {
+        match aggregator.take(record, &mut outputs) {
+            Taken::Read => {}
+            Taken::Skipped { .. } => refused += 1,
+            Taken::Waiting { why } => panic!("record {}: {why}", record.sequence),
+        }
+    }
+    aggregator.silence(31_000, &mut outputs);
+    (outputs, refused)
+}
+
 /// How a meter's telegrams come in a property: how much later each is by its own clock (or by none), by the
 /// one that does not jump, and whether it can be opened.
 fn steps() -> impl Strategy<Value = Vec<(i64, u64, u8)>> {
@@ -605,6 +644,34 @@ proptest! {
             prime(&mut resumed, &records[..done]);
             let outputs = take_all(&mut resumed, &records[done..]);
             prop_assert_eq!(shown(&outputs), shown(&whole[at + 1..]));
+            prop_assert_eq!(&outputs, &whole[at + 1..], "resumed after record {}", last_sequence);
+        }
+    }
+
+    #[test]
+    fn of_an_encrypted_meter_a_reader_that_begins_later_takes_and_refuses_the_same(
+        kinds in proptest::collection::vec((0..8_u8, 0..5_u32), 1..50),
+        has_authentication_key: bool,
+        has_summary: bool,
+    ) {
+        let settings = Settings { interval_seconds: 10, has_summary, has_state: has_summary, ..settings() };
+        let keys = if has_authentication_key { keys_with_authentication() } else { keys() };
+        let aggregator =
+            || Aggregator::new(settings.clone(), Decryption::new(Some(keys.clone()), OnTrouble::Wait));
+        let records = attacked(&kinds);
+        let (whole, refused) = take_attacked(&mut aggregator(), &records);
+        let forged = kinds.iter().filter(|(kind, _)| [3, 5, 7].contains(kind)).count();
+        prop_assert!(refused as usize >= forged, "{} refused of {} or more", refused, forged);
+        let closings = whole.iter().enumerate().filter_map(|(at, output)| match output {
+            Output::Closed { last_sequence } => Some((at, *last_sequence)),
+            _ => None,
+        });
+        for (at, last_sequence) in closings {
+            let done = usize::try_from(last_sequence).expect("small");
+            let mut resumed = aggregator();
+            prime(&mut resumed, &records[..done]);
+            let (outputs, _) = take_attacked(&mut resumed, &records[done..]);
+            prop_assert_eq!(shown(&outputs), shown(&whole[at + 1..]), "resumed after record {}", last_sequence);
             prop_assert_eq!(&outputs, &whole[at + 1..], "resumed after record {}", last_sequence);
         }
     }

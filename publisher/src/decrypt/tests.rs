@@ -1,4 +1,4 @@
-//! Frames, and what the three outcomes of opening one depend on.
+//! Frames, whole, damaged and forged.
 
 use super::*;
 
@@ -6,8 +6,13 @@ const TELEGRAM: &[u8] = b"/EST5\\253710000_A\r\n\r\n1-0:1.8.0(006545766*Wh)\r\n!
 
 /// The telegram with its CRC.
 fn telegram() -> Vec<u8> {
-    let crc = shared_crc(TELEGRAM);
-    [TELEGRAM, format!("{crc:04X}\r\n").as_bytes()].concat()
+    with_crc(TELEGRAM)
+}
+
+/// A telegram up to its `!`, with its CRC.
+pub(crate) fn with_crc(telegram: &[u8]) -> Vec<u8> {
+    let crc = shared_crc(telegram);
+    [telegram, format!("{crc:04X}\r\n").as_bytes()].concat()
 }
 
 /// CRC-16/ARC by its definition, independent of the code under test: the remainder of the message, bits
@@ -29,13 +34,28 @@ fn shared_crc(bytes: &[u8]) -> u16 {
 }
 
 fn frame(telegram: &[u8], keys: &Keys, frame_counter: u32) -> Vec<u8> {
-    let system_title = *b"SYSTEMID";
+    frame_of(*b"SYSTEMID", telegram, keys, frame_counter)
+}
+
+/// What somebody without any key makes of a frame whose telegram is known: another telegram of the same length.
+pub(crate) fn forged(frame: &[u8], known: &[u8], wanted: &[u8]) -> Vec<u8> {
+    assert_eq!(known.len(), wanted.len());
+    let mut forged = frame.to_vec();
+    for (byte, (known, wanted)) in forged[18..].iter_mut().zip(known.iter().zip(wanted)) {
+        *byte ^= known ^ wanted;
+    }
+    forged
+}
+
+/// The frame that the meter with this system title makes of a telegram.
+pub(crate) fn frame_of(system_title: [u8; 8], telegram: &[u8], keys: &Keys, frame_counter: u32) -> Vec<u8> {
     let nonce: [u8; 12] = [&system_title[..], &frame_counter.to_be_bytes()]
         .concat()
         .try_into()
         .expect("12 bytes");
     let cipher = Aes128Gcm96::new_from_slice(&keys.decryption).expect("a key");
-    let additional = [&[0x30], &keys.authentication[..]].concat();
+    let authentication = keys.authentication.unwrap_or(DOCUMENTED_AUTHENTICATION_KEY);
+    let additional = [&[0x30], &authentication[..]].concat();
     let mut bytes = telegram.to_vec();
     let tag = cipher
         .encrypt_inout_detached(&nonce.into(), &additional, bytes.as_mut_slice().into())
@@ -55,8 +75,16 @@ fn frame(telegram: &[u8], keys: &Keys, frame_counter: u32) -> Vec<u8> {
     [&head[..], &bytes, &tag].concat()
 }
 
-fn keys() -> Keys {
+pub(crate) fn keys() -> Keys {
     Keys::new([0x42; 16])
+}
+
+/// With the documented authentication key in the configuration.
+pub(crate) fn keys_with_authentication() -> Keys {
+    Keys {
+        authentication: Some(DOCUMENTED_AUTHENTICATION_KEY),
+        ..keys()
+    }
 }
 
 #[test]
@@ -76,7 +104,7 @@ fn an_authenticated_telegram_needs_no_crc_of_its_own() {
 #[test]
 fn a_frame_whose_authentication_key_is_another_opens_by_the_crc_inside() {
     let sender = Keys {
-        authentication: [9; 16],
+        authentication: Some([9; 16]),
         ..keys()
     };
     assert_eq!(decrypt(&frame(&telegram(), &sender, 7), &keys()), Ok(telegram()));
@@ -102,11 +130,16 @@ fn the_sample_packet_opens() {
     let packet = std::fs::read(path.join("esphome-dsmr_parser__ENCRYPTED_packet.bin")).expect("the packet");
     let inside = std::fs::read(path.join("ndokter__TELEGRAM_SAGEMCOM_T210_D_R.txt")).expect("its telegram");
     assert_eq!(decrypt(&packet, &Keys::new([0xAA; 16])), Ok(inside.clone()));
-    let other_authentication = Keys {
-        authentication: [0; 16],
-        ..Keys::new([0xAA; 16])
+    let with = |authentication| {
+        let authentication = Some(authentication);
+        Keys {
+            authentication,
+            ..Keys::new([0xAA; 16])
+        }
     };
-    assert_eq!(decrypt(&packet, &other_authentication), Ok(inside));
+    assert_eq!(decrypt(&packet, &with(DOCUMENTED_AUTHENTICATION_KEY)), Ok(inside));
+    let found = decrypt(&packet, &with([0; 16]));
+    assert!(matches!(found, Err(Undecryptable::WrongAuthenticationKey { .. })));
     let other = Keys::new([0xAB; 16]);
     assert_eq!(
         decrypt(&packet, &other),
@@ -123,14 +156,61 @@ fn a_frame_with_any_bit_flipped_does_not_open() {
         let mut damaged = whole.clone();
         damaged[place / 8] ^= 1 << (place % 8);
         let found = decrypt(&damaged, &keys());
-        // A flipped tag or security control leaves the telegram as it was, and its CRC shows that. Behind the
-        // `!` the case of a digit can change, which leaves the CRC the same number.
-        let is_in_the_telegram = place / 8 != 13 && place / 8 < 18 + TELEGRAM.len();
+        // A flipped tag leaves the telegram as it was, and its CRC shows that. Behind the `!` the case of a digit can
+        // change, which leaves the CRC the same number.
+        let is_in_the_telegram = place / 8 < 18 + TELEGRAM.len();
         assert!(!is_in_the_telegram || found.is_err(), "bit {place}");
         assert!(
             found.is_err() || found.is_ok_and(|opened| opened.starts_with(TELEGRAM)),
             "bit {place}"
         );
+        let found = decrypt(&damaged, &keys_with_authentication());
+        assert!(found.is_err(), "bit {place} and an authentication key");
+    }
+}
+
+#[test]
+fn with_an_authentication_key_a_forged_frame_does_not_open() {
+    let power = |kilowatts: &str| {
+        with_crc(format!("/EST5\\253710000_A\r\n\r\n1-0:1.7.0({kilowatts}*kW)\r\n!").as_bytes())
+    };
+    let (sent, wanted) = (power("00.250"), power("17.250"));
+    let forged = forged(&frame(&sent, &keys(), 7), &sent, &wanted);
+    assert_eq!(
+        decrypt(&forged, &keys()),
+        Ok(wanted),
+        "without one its CRC is all there is"
+    );
+    let meter = "SYSTEMID".to_owned();
+    assert_eq!(
+        decrypt(&forged, &keys_with_authentication()),
+        Err(Undecryptable::WrongAuthenticationKey { meter })
+    );
+}
+
+#[test]
+fn with_an_authentication_key_a_tag_that_is_cut_short_does_not_open() {
+    let whole = frame(&telegram(), &keys(), 7);
+    for missing in 1..=whole.len() - 18 {
+        let mut cut = whole[..whole.len() - missing].to_vec();
+        let length = u16::try_from(cut.len() - 13).expect("it is short");
+        cut[11..13].copy_from_slice(&length.to_be_bytes());
+        assert!(decrypt(&cut, &keys_with_authentication()).is_err(), "{missing}");
+    }
+}
+
+#[test]
+fn a_frame_that_says_that_it_is_protected_in_another_way_is_refused() {
+    let whole = frame(&telegram(), &keys(), 7);
+    for found in (0..=u8::MAX).filter(|found| *found != 0x30) {
+        let mut other = whole.clone();
+        other[13] = found;
+        for keys in [keys(), keys_with_authentication()] {
+            assert_eq!(
+                decrypt(&other, &keys),
+                Err(Undecryptable::SecurityControl { found })
+            );
+        }
     }
 }
 
@@ -142,36 +222,6 @@ fn a_frame_of_any_length_but_its_own_is_malformed() {
         assert_eq!(found, Err(Undecryptable::Malformed { bytes: length }));
     }
     assert!(decrypt(&[&whole[..], b"\r\n"].concat(), &keys()).is_err());
-}
-
-#[test]
-fn a_key_is_waited_for_until_one_frame_has_opened_and_the_next_that_does_not_is_damage() {
-    let whole = frame(&telegram(), &keys(), 7);
-    let mut damaged = whole.clone();
-    damaged[30] ^= 1;
-    let mut decryption = Decryption::new(Some(keys()), OnTrouble::Wait);
-    assert!(matches!(
-        decryption.open(&damaged),
-        Opened::Waiting(Undecryptable::WrongKey { .. })
-    ));
-    assert!(
-        matches!(decryption.open(TELEGRAM), Opened::Telegram(_)),
-        "a plain telegram shows nothing of the key"
-    );
-    assert!(matches!(decryption.open(&damaged), Opened::Waiting(_)));
-    assert_eq!(decryption.open(&whole), Opened::Telegram(telegram().into()));
-    assert!(matches!(
-        decryption.open(&damaged),
-        Opened::Skipped(Undecryptable::WrongKey { .. })
-    ));
-}
-
-#[test]
-fn without_a_key_frames_wait_or_are_passed_over() {
-    let whole = frame(&telegram(), &keys(), 7);
-    let open = |on_undecryptable| Decryption::new(None, on_undecryptable).open(&whole);
-    assert_eq!(open(OnTrouble::Wait), Opened::Waiting(Undecryptable::NoKey));
-    assert_eq!(open(OnTrouble::Skip), Opened::Skipped(Undecryptable::NoKey));
 }
 
 #[test]

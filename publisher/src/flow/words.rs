@@ -30,6 +30,15 @@ pub(super) fn gap(first: u64, last: u64) -> String {
     }
 }
 
+/// A tag has verified, and no authentication key is configured.
+pub(super) fn requires_tags(sequence: u64) -> String {
+    format!(
+        "the tags of this meter's telegrams verify with the published authentication key: from #{sequence} on only \
+         telegrams whose tag verifies are published; so that it stays so whatever happens to the queue, set \
+         authentication_key to that key"
+    )
+}
+
 /// A total fell to zero.
 pub(super) fn held_back(held: &HeldBack) -> String {
     let HeldBack {
