@@ -333,7 +333,7 @@ fn last_end_before(
         prime(reader, &mut aggregator, begin)?;
     }
     let mut outputs = Vec::new();
-    let mut end = None;
+    let (mut has_read, mut end) = (false, None);
     let mut next = begin;
     while next <= from {
         let Batch::Records { records, .. } = reader.read(next)? else {
@@ -343,8 +343,13 @@ fn last_end_before(
             // What does not open is told when it is its turn to be published.
             let _ = aggregator.take(record, &mut outputs);
             for output in outputs.drain(..) {
-                if let Output::Closed { last_sequence } = output {
-                    end = (last_sequence < from).then_some(last_sequence).or(end);
+                match output {
+                    Output::Readings { .. } => has_read = true,
+                    // What is skipped first may be in an interval that began before it.
+                    Output::Closed { last_sequence } if has_read && last_sequence < from => {
+                        end = Some(last_sequence);
+                    }
+                    _ => {}
                 }
             }
         }

@@ -16,6 +16,7 @@
 //! * [`command_line`]: the Go program's command lines and files, and the commands, as users type them.
 //! * [`demo`]: the demo in a terminal of any width.
 //! * [`dialects`]: every dialect of the household through the real programs.
+//! * [`forgery`]: what is forged on the line of a meter that encrypts is not published.
 //! * [`corpus`]: real telegrams, where the folder of them is there.
 //! * [`containers`]: the images and compositions in a real engine; `tests/containers` runs these.
 //! * [`programs`]: every outside program that a test starts is in the list of them.
@@ -41,6 +42,7 @@ mod crash;
 mod demo;
 mod dialects;
 mod disk;
+mod forgery;
 mod hostile_broker;
 mod installation;
 mod outage;

@@ -332,10 +332,15 @@ impl Household {
         self.settings.text = text.to_owned();
     }
 
+    /// The next telegram as it is before it is encrypted.
+    pub fn telegram_without_encryption(&mut self) -> Telegram {
+        self.live();
+        dialect::write(&self.settings, &self.state)
+    }
+
     /// Lives through one period and gives the telegram of its end.
     pub fn telegram(&mut self) -> Telegram {
-        self.live();
-        let mut telegram = dialect::write(&self.settings, &self.state);
+        let mut telegram = self.telegram_without_encryption();
         if let Some(encryption) = &self.settings.encryption {
             telegram.bytes = encryption.frame(self.frame_counter, &telegram.bytes);
             self.frame_counter += 1;
