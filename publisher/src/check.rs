@@ -24,8 +24,14 @@ pub fn check(loaded: &Loaded, is_delivering: bool, output: &mut dyn Write) -> Re
     let config = &loaded.config;
     let mut report = Report::begin(loaded, output);
     match settings::keys(&config.decryption) {
-        Ok((None, _)) => {}
-        Ok((Some(_), _)) => report.take("decryption_key", &Ok("32 hex digits".to_owned())),
+        Ok((keys, warnings)) => {
+            if keys.is_some() {
+                report.take("decryption_key", &Ok("32 hex digits".to_owned()));
+            }
+            for warning in warnings {
+                report.note(&warning);
+            }
+        }
         Err(error) => report.take("decryption_key", &Err(error.to_string())),
     }
     let socket = socket(loaded);

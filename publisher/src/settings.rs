@@ -2,12 +2,12 @@
 //! from their files.
 
 use shared::config::credentials::{Credentials, CredentialsError};
-use shared::config::secret::KeyError;
-use shared::config::{Config, DecryptionConfig, KeySource, MqttConfig};
+use shared::config::secret::{self, KeyError};
+use shared::config::{BrokerAddress, Config, DecryptionConfig, KeySource, MqttConfig};
 
 use crate::decrypt::Keys;
 use crate::flow::FlowSettings;
-use crate::mqtt::{Login, MqttSettings, TlsError, TlsFiles, Topics, Will, configure_tls};
+use crate::mqtt::{self, Login, MqttSettings, TlsError, TlsFiles, Topics, Will, configure_tls};
 use crate::source::SourceSettings;
 
 /// A file that the configuration names does not do.
@@ -60,6 +60,7 @@ pub fn mqtt(config: &MqttConfig) -> Result<Warned<MqttSettings>, SettingsError> 
             user: credentials.user.clone(),
             password: password.to_owned(),
         });
+        warnings.extend(in_clear_text(&config.brokers));
     }
     let has_tls = config.brokers.iter().any(|broker| broker.is_tls);
     let files = TlsFiles {
@@ -74,17 +75,34 @@ pub fn mqtt(config: &MqttConfig) -> Result<Warned<MqttSettings>, SettingsError> 
                 .to_owned(),
         );
     }
+    let tls = has_tls.then(|| configure_tls(&files)).transpose()?;
+    warnings.extend(files.key.as_deref().filter(|_| has_tls).and_then(secret::warning));
     let settings = MqttSettings {
         brokers: config.brokers.clone(),
         order: config.broker_order,
         version: config.version,
         client_id: config.client_id.clone(),
         login,
-        tls: has_tls.then(|| configure_tls(&files)).transpose()?,
+        tls,
         will: Some(will(config)),
         topics: topics(config),
     };
     Ok((settings, warnings))
+}
+
+/// A warning if credentials go to another machine without TLS.
+fn in_clear_text(brokers: &[BrokerAddress]) -> Option<String> {
+    let open = brokers
+        .iter()
+        .filter(|broker| !broker.is_tls && !broker.is_this_machine());
+    let names: Vec<String> = open.map(mqtt::address).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "user and password of mqtt.cred_file go to {} in clear text, for everybody on the way to read: name the \
+             broker as mqtts:// in mqtt.address, and its authority as mqtt.ca_file unless it is a public one",
+            names.join(", ")
+        )
+    })
 }
 
 /// `offline` on the availability topic; without one, what the Go program left behind.
@@ -191,6 +209,49 @@ mod tests {
             is_retained: true,
         };
         assert_eq!(settings.will, Some(expected));
+    }
+
+    /// Warnings of a configuration of mqtt that names these brokers.
+    fn warnings_of(brokers: &str, has_credentials: bool) -> Vec<String> {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("credentials");
+        std::fs::write(&file, "user=a\npassword=b\n").expect("a file");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+        let credentials = if has_credentials {
+            format!("cred_file: {}", file.display())
+        } else {
+            String::new()
+        };
+        let yaml = format!("mqtt:\n  address: [{brokers}]\n  {credentials}\n");
+        mqtt(&config(&yaml).mqtt).expect("settings").1
+    }
+
+    #[test]
+    fn credentials_in_clear_text_to_another_machine_get_one_warning() {
+        let warnings = warnings_of(
+            "'broker:1883', 'localhost:1883', '192.168.1.2', 'mqtts://safe'",
+            true,
+        );
+        let [warning] = &warnings[..] else {
+            panic!("{warnings:?}")
+        };
+        assert!(
+            warning.contains("broker:1883, 192.168.1.2:1883 in clear text"),
+            "{warning}"
+        );
+        assert!(warning.contains("mqtts://"), "{warning}");
+        for (brokers, has_credentials) in [
+            ("'localhost:1883', '127.0.0.1', ':1883', '[::1]:1883'", true),
+            ("'mqtts://broker'", true),
+            ("'broker:1883'", false),
+        ] {
+            assert_eq!(
+                warnings_of(brokers, has_credentials),
+                Vec::<String>::new(),
+                "{brokers}"
+            );
+        }
     }
 
     #[test]

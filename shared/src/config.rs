@@ -168,7 +168,7 @@ fn warn_of_open_secret(file: &Path, config: &Config) -> Option<String> {
     has_secret
         .then(|| file.metadata().ok())
         .flatten()
-        .and_then(|metadata| secret::everyone_reads(file, &metadata))
+        .and_then(|metadata| secret::others_read(file, &metadata))
 }
 
 /// Everything that can be set, checked.

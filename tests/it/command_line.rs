@@ -241,6 +241,67 @@ fn mistakes_end_with_the_documented_code_and_name_what_is_wrong() {
 }
 
 #[test]
+fn secrets_that_others_can_read_are_told_at_the_start_and_by_the_check() {
+    let folder = Folder::new();
+    let made = Command::new("openssl")
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Home", "-keyout",
+        ])
+        .arg(folder.join("client.key"))
+        .arg("-out")
+        .arg(folder.join("client.pem"))
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    folder.write("decryption.key", "AB".repeat(16));
+    folder.write("authentication.key", "CD".repeat(16));
+    folder.write("credentials", "user=a\npassword=b\n");
+    folder.write(
+        "open.yml",
+        "decryption_key: file:decryption.key\n\
+         authentication_key: file:authentication.key\n\
+         mqtt:\n\
+         \x20 address: ['broker.invalid:1883', 'mqtts://127.0.0.1:9', 'mqtt://127.0.0.1:9']\n\
+         \x20 cred_file: credentials\n\
+         \x20 client_cert_file: client.pem\n\
+         \x20 client_key_file: client.key\n",
+    );
+    let files = [
+        "decryption.key",
+        "authentication.key",
+        "credentials",
+        "client.key",
+    ];
+    for (mode, who) in [
+        (0o644, Some("every user of this machine can read it")),
+        (0o640, Some("every member of its group can read it")),
+        (0o600, None),
+    ] {
+        for file in files {
+            std::fs::set_permissions(folder.join(file), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let checked = run_publisher(folder.path(), &["-config", "open.yml", "--check"]).text();
+        let mut publisher = start_publisher(folder.path(), &["-config", "open.yml"]);
+        publisher.wait_to_say("waiting for capture", SOON);
+        publisher.terminate();
+        let said = publisher.said();
+        let mut expected = vec!["go to broker.invalid:1883 in clear text".to_owned()];
+        expected.extend(
+            who.into_iter()
+                .flat_map(|who| files.map(|file| format!("{file} holds a secret and {who}"))),
+        );
+        for words in expected {
+            let lines = |text: &str| text.lines().filter(|line| line.contains(&words)).count();
+            assert_eq!(lines(&checked), 1, "mode {mode:o}, {words}:\n{checked}");
+            assert_eq!(lines(&said), 1, "mode {mode:o}, {words}:\n{said}");
+        }
+        assert_eq!(said.contains("holds a secret"), who.is_some(), "{said}");
+        assert!(checked.contains("# note   mqtt: user and password"), "{checked}");
+    }
+}
+
+#[test]
 fn what_stands_in_the_place_of_a_file_or_a_folder_is_named_and_not_waited_for() {
     let folder = Folder::new();
     let made = Mode::RUSR | Mode::WUSR;

@@ -1,6 +1,7 @@
 //! Where the meter and the brokers are: `tcp://host:port`, `mqtts://host`, `:1883`, `[::1]:1883`.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::{BrokerAddress, PortAddress};
@@ -140,6 +141,23 @@ fn bracketed(host: &str) -> String {
     }
 }
 
+impl BrokerAddress {
+    /// Whether a connection to it stays on this machine, as far as the address shows it.
+    pub fn is_this_machine(&self) -> bool {
+        let host = self.host.trim_end_matches('.').to_ascii_lowercase();
+        let bare = host.split('%').next().unwrap_or_default();
+        match bare.parse::<IpAddr>().map(|address| address.to_canonical()) {
+            Ok(address) => address.is_loopback() || address.is_unspecified(),
+            Err(_) => {
+                host == "localhost"
+                    || host.ends_with(".localhost")
+                    || host == "ip6-localhost"
+                    || host == "ip6-loopback"
+            }
+        }
+    }
+}
+
 impl fmt::Display for BrokerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_tls { "mqtts://" } else { "" };
@@ -189,6 +207,38 @@ mod tests {
                 Ok(expected),
                 "its Display reads back, for {text}"
             );
+        }
+    }
+
+    #[test]
+    fn only_loopback_is_this_machine() {
+        let is_this_machine = |text: &str| broker(text).expect("a broker").is_this_machine();
+        for text in [
+            ":1883",
+            "localhost",
+            "LOCALHOST.:1883",
+            "broker.localhost",
+            "127.0.0.1",
+            "127.8.9.10:1883",
+            "[::1]:1883",
+            "[::ffff:127.0.0.1]:1883",
+            "mqtts://localhost",
+            "0.0.0.0",
+        ] {
+            assert!(is_this_machine(text), "{text}");
+        }
+        for text in [
+            "mosquitto",
+            "192.168.1.2",
+            "localhost.example.org",
+            "notlocalhost",
+            "128.0.0.1",
+            "127.0.0.1.example.org",
+            "[fd00::1]:1883",
+            "[fe80::1%lo]:1883",
+            "[::ffff:10.0.0.1]:1883",
+        ] {
+            assert!(!is_this_machine(text), "{text}");
         }
     }
 

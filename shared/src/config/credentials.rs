@@ -307,7 +307,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mqtt.properties");
         std::fs::write(&path, "user=a\npassword=b\nhost=c\n").unwrap();
-        for (mode, expected) in [(0o644, 2), (0o640, 1), (0o600, 1)] {
+        for (mode, expected) in [(0o644, 2), (0o640, 2), (0o600, 1)] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let (credentials, warnings) = Credentials::load(&path).unwrap();
             assert_eq!(credentials.user, "a");

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{getegid, geteuid};
+
 use super::KeySource;
 use crate::regular_file;
 
@@ -154,19 +156,36 @@ fn parse_key(text: &str) -> Option<[u8; 16]> {
     }
 }
 
-/// The bytes of a file that only its owner and group should read, and a warning where everyone can.
+/// The bytes of a file that only this user should read, and a warning if others can.
 pub(super) fn read_private(path: &Path) -> io::Result<(Vec<u8>, Option<String>)> {
     let (bytes, metadata) = regular_file::read(path, LONGEST_SECRET_FILE_BYTES)?;
-    Ok((bytes, everyone_reads(path, &metadata)))
+    Ok((bytes, others_read(path, &metadata)))
 }
 
-/// A warning where a file that holds a secret can be read by every user of the machine.
-pub(super) fn everyone_reads(path: &Path, metadata: &std::fs::Metadata) -> Option<String> {
-    const OTHERS_READ: u32 = 0o004;
-    (metadata.is_file() && metadata.mode() & OTHERS_READ != 0).then(|| {
-        let path = path.display();
-        format!("{path} holds a secret and every user of this machine can read it; mend that with: chmod o= {path}")
-    })
+/// A warning if this file, which holds a secret, can be read by others than those it is meant for. None if it cannot be
+/// looked at.
+pub fn warning(path: &Path) -> Option<String> {
+    let metadata = path.metadata().ok()?;
+    others_read(path, &metadata)
+}
+
+/// As [`warning`]. A file of another owner, or of a group that is not this user's first one, has been given to its group
+/// on purpose: that is how a service is let read it.
+pub(super) fn others_read(path: &Path, metadata: &std::fs::Metadata) -> Option<String> {
+    const EVERYONE_READS: u32 = 0o004;
+    const GROUP_READS: u32 = 0o040;
+    let has = |bit: u32| metadata.is_file() && metadata.mode() & bit != 0;
+    let is_ours = metadata.uid() == geteuid().as_raw() && metadata.gid() == getegid().as_raw();
+    let (who, class) = match (has(EVERYONE_READS), has(GROUP_READS) && is_ours) {
+        (false, false) => return None,
+        (false, true) => ("every member of its group", "g"),
+        (true, false) => ("every user of this machine", "o"),
+        (true, true) => ("every user of this machine", "go"),
+    };
+    let path = path.display();
+    Some(format!(
+        "{path} holds a secret and {who} can read it; mend that with: chmod {class}= {path}"
+    ))
 }
 
 /// Longest file with a key or credentials, in bytes.
@@ -199,7 +218,7 @@ mod tests {
     #[test]
     fn a_file_may_hold_the_key_with_a_line_end() {
         for end in ["", "\n", "\r\n", " \n"] {
-            let (_folder, path) = file(format!("{DIGITS}{end}").as_bytes(), 0o640);
+            let (_folder, path) = file(format!("{DIGITS}{end}").as_bytes(), 0o600);
             let (key, warnings) = key_source(&format!("file:{}", path.display()))
                 .unwrap()
                 .load()
@@ -210,11 +229,43 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_everyone_reads_gets_a_warning() {
-        let (_folder, path) = file(DIGITS.as_bytes(), 0o644);
-        let (_, warnings) = KeySource::File(path).load().unwrap();
-        assert_eq!(warnings.len(), 1);
-        assert!(warnings[0].contains("chmod o="), "{}", warnings[0]);
+    fn a_file_that_others_read_gets_a_warning() {
+        for (mode, who, class) in [
+            (0o644, "every user", "chmod go="),
+            (0o604, "every user", "chmod o="),
+            (0o640, "every member of its group", "chmod g="),
+            (0o440, "every member of its group", "chmod g="),
+        ] {
+            let (_folder, path) = file(DIGITS.as_bytes(), mode);
+            let (_, warnings) = KeySource::File(path.clone()).load().unwrap();
+            assert_eq!(warnings.len(), 1, "mode {mode:o}");
+            assert!(
+                warnings[0].contains(who) && warnings[0].contains(class),
+                "mode {mode:o}: {}",
+                warnings[0]
+            );
+            assert_eq!(warning(&path).as_ref(), warnings.first());
+        }
+        for mode in [0o600, 0o400] {
+            let (_folder, path) = file(DIGITS.as_bytes(), mode);
+            assert_eq!(warning(&path), None, "mode {mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_given_to_a_group_on_purpose_gets_none() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: only root gives files to other groups");
+            return;
+        }
+        let (_folder, path) = file(DIGITS.as_bytes(), 0o640);
+        let other = getegid().as_raw() + 1;
+        std::os::unix::fs::chown(&path, None, Some(other)).unwrap();
+        assert_eq!(warning(&path), None, "the package's configuration");
+        std::os::unix::fs::chown(&path, Some(other), Some(getegid().as_raw())).unwrap();
+        assert_eq!(warning(&path), None, "another owner's");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(warning(&path).is_some_and(|words| words.contains("chmod o=")));
     }
 
     #[test]
