@@ -12,9 +12,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use shared::rate::Rate;
 use shared::wire::codec;
@@ -81,6 +81,7 @@ impl Server {
             sessions: Vec::new(),
             next_number: 1,
             is_out_of_files: false,
+            looked: Instant::now(),
         };
         let thread = std::thread::Builder::new()
             .name("server".to_owned())
@@ -112,6 +113,7 @@ struct Acceptor {
     sessions: Vec<Running>,
     next_number: u64,
     is_out_of_files: bool,
+    looked: Instant,
 }
 
 impl Acceptor {
@@ -140,14 +142,19 @@ impl Acceptor {
         }
     }
 
-    /// Waits for a connection; `false` when the server is to stop.
-    fn wait(&self) -> bool {
+    /// Waits for a connection, or for the time to look at the socket's name; `false` when the server is to stop.
+    fn wait(&mut self) -> bool {
+        if self.looked.elapsed() >= LOOK_INTERVAL {
+            self.socket.keep_name();
+            self.looked = Instant::now();
+        }
         let mut files = [
             PollFd::new(self.socket.listener(), PollFlags::IN),
             PollFd::new(&self.woken, PollFlags::IN | PollFlags::RDHUP),
         ];
+        let left = LOOK_INTERVAL.saturating_sub(self.looked.elapsed());
         loop {
-            match rustix::event::poll(&mut files, None) {
+            match rustix::event::poll(&mut files, Timespec::try_from(left).ok().as_ref()) {
                 Err(Errno::INTR) => {}
                 _ => return files.iter().skip(1).all(|file| file.revents().is_empty()),
             }
@@ -184,6 +191,9 @@ impl Acceptor {
         }
     }
 }
+
+/// How often it is looked whether the socket's name is still ours.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Lines of clients that connect and disconnect, one after the other: publishers that are restarted a few times.
 const CONNECTIONS_AT_ONCE: u32 = 20;

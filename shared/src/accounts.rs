@@ -5,6 +5,14 @@ pub fn user_name(uid: u32) -> Option<String> {
     name_in(&std::fs::read_to_string("/etc/passwd").ok()?, uid)
 }
 
+/// A user for a sentence, by name and number.
+pub fn user(uid: u32) -> String {
+    match user_name(uid) {
+        Some(name) => format!("user {name} ({uid})"),
+        None => format!("user {uid}"),
+    }
+}
+
 /// The name of a group.
 pub fn group_name(gid: u32) -> Option<String> {
     name_in(&std::fs::read_to_string("/etc/group").ok()?, gid)

@@ -24,6 +24,7 @@ pub mod client;
 pub mod codec;
 pub mod deadline;
 pub mod json;
+mod peer;
 
 use std::collections::BTreeMap;
 

@@ -1,18 +1,20 @@
 //! The socket in the file system: made with its mode, put in the place of a stale one, never in that of
-//! a live one, and removed at the end where it is still ours.
+//! a live one, made again when its name is gone, and removed at the end if it is still ours.
 //!
-//! The mode is 0660 from the first moment: it is set on the socket before that has a name, and the name
-//! then takes it over (less the umask, which can only take away).
+//! The mode is 0660 from the first moment, whatever the umask: it is set on the socket before that has a name, and
+//! the name takes it over. Nothing is ever changed by path.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::Mode;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use shared::regular_file;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use shared::{accounts, regular_file};
 use thiserror::Error;
 
 /// Longest path of a socket in bytes (`sun_path` of `unix(7)`, less the closing zero).
@@ -21,6 +23,12 @@ pub const MAX_PATH_BYTES: usize = 107;
 /// Readable and writable by owner and group.
 const MODE: u32 = 0o660;
 
+/// Of the socket's folder, if it is made: the group reaches the socket, and only the owner can put another there.
+const FOLDER_MODE: u32 = 0o750;
+
+/// What the modes above leave out.
+const UMASK: u32 = 0o007;
+
 /// Connections that may wait for the server's attention.
 const BACKLOG: i32 = 64;
 
@@ -28,10 +36,26 @@ const BACKLOG: i32 = 64;
 #[derive(Debug, Error)]
 pub enum SocketError {
     /// Another process serves it.
-    #[error("another process serves the socket {} already: is capture running twice? (queue.socket)", path.display())]
+    #[error(
+        "another process, of {user}, serves the socket {} already: is capture running twice? (queue.socket)",
+        path.display()
+    )]
     Live {
         /// The socket.
         path: PathBuf,
+        /// Whose process that is.
+        user: String,
+    },
+    /// It is another user's, who lets nobody try it.
+    #[error(
+        "the socket {} belongs to {user}, who does not let this one use it: remove it, or give another queue.socket",
+        path.display()
+    )]
+    Others {
+        /// The socket.
+        path: PathBuf,
+        /// Whose it is.
+        user: String,
     },
     /// Something else has its name.
     #[error(
@@ -108,16 +132,37 @@ pub fn inspect(path: &Path) -> Result<Found, SocketError> {
         };
         return Err(SocketError::NotASocket { path, kind });
     }
-    match UnixStream::connect(&path) {
-        Ok(_) => Err(SocketError::Live { path }),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Found::Stale),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
-        Err(source) => Err(SocketError::Refused {
+    match server_of(&path) {
+        Ok(user) => Err(SocketError::Live { path, user }),
+        Err(Errno::CONNREFUSED) => Ok(Found::Stale),
+        Err(Errno::NOENT) => Ok(Found::Nothing),
+        Err(Errno::ACCESS) => Err(SocketError::Others {
+            path,
+            user: accounts::user(metadata.uid()),
+        }),
+        Err(error) => Err(SocketError::Refused {
             action: "try the socket",
             path,
-            source,
+            source: error.into(),
         }),
     }
+}
+
+/// The user whose process serves a socket.
+fn server_of(path: &Path) -> Result<String, Errno> {
+    let socket = unix_socket()?;
+    match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
+        Ok(()) => Ok(accounts::user(sockopt::socket_peercred(&socket)?.uid.as_raw())),
+        // As many connections wait there as may.
+        Err(Errno::AGAIN) => Ok("a user that is not known".to_owned()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A socket without a name that waits for nothing.
+fn unix_socket() -> Result<rustix::fd::OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
 /// A listening socket with a name.
@@ -125,16 +170,19 @@ pub fn inspect(path: &Path) -> Result<Found, SocketError> {
 pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode of the name, to tell whether it is still ours.
+    /// Device and inode of the name, to tell whether it is still ours. While the listener is open no other file gets
+    /// these.
     identity: Option<(u64, u64)>,
+    /// Why the name, which is lost, could not be taken again.
+    trouble: Option<String>,
 }
 
 impl Socket {
-    /// Listens at `path`, whose folder is made where it does not exist. A stale socket is replaced.
+    /// Listens at `path`, whose folder is made if it does not exist. A stale socket is replaced.
     ///
     /// # Errors
     ///
-    /// As [`inspect`], and where the system refuses.
+    /// As [`inspect`], and if the system refuses.
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
         let refused = |action, source: io::Error| SocketError::Refused {
             action,
@@ -142,41 +190,62 @@ impl Socket {
             source,
         };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).map_err(|error| refused("make the folder of", error))?;
+            make_folder(folder).map_err(|error| refused("make the folder of", error))?;
         }
         if inspect(path)? == Found::Stale {
             fs::remove_file(path).map_err(|error| refused("remove the stale socket", error))?;
         }
-        let listener = Self::listen(path).map_err(|error| match error.kind() {
+        let listener = Self::listen(path).map_err(|error| match error {
             // Somebody was quicker between the look and this.
-            io::ErrorKind::AddrInUse => SocketError::Live {
+            Errno::ADDRINUSE => SocketError::Live {
                 path: path.to_path_buf(),
+                user: server_of(path).unwrap_or_else(|_| "a user that is not known".to_owned()),
             },
-            _ => refused("listen at", error),
+            error => refused("listen at", error.into()),
         })?;
-        let identity = fs::symlink_metadata(path)
-            .ok()
-            .map(|metadata| (metadata.dev(), metadata.ino()));
-        fs::set_permissions(path, fs::Permissions::from_mode(MODE))
-            .map_err(|error| refused("set the mode of", error))?;
         Ok(Self {
             listener,
             path: path.to_path_buf(),
-            identity,
+            identity: identity_of(path),
+            trouble: None,
         })
     }
 
-    fn listen(path: &Path) -> io::Result<UnixListener> {
-        let socket = rustix::net::socket_with(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+    fn listen(path: &Path) -> Result<UnixListener, Errno> {
+        let socket = unix_socket()?;
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(MODE))?;
-        rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+        with_umask(|| rustix::net::bind(&socket, &SocketAddrUnix::new(path)?))?;
         rustix::net::listen(&socket, BACKLOG)?;
         Ok(UnixListener::from(socket))
+    }
+
+    /// Takes the name again if it is gone, or leads to a socket that nobody serves. What else has taken it is left
+    /// alone. Each change is said once. While the name is ours this costs one look at it.
+    pub fn keep_name(&mut self) {
+        let path = self.path.display();
+        let now = identity_of(&self.path);
+        if now.is_some() && now == self.identity {
+            if self.trouble.take().is_some() {
+                tracing::info!("the socket {path} is back in its place");
+            }
+            return;
+        }
+        match Self::bind(&self.path) {
+            Ok(socket) => {
+                tracing::warn!("the socket {path} had been removed or replaced; it is made again");
+                *self = socket;
+            }
+            Err(error) => {
+                let words = error.to_string();
+                if self.trouble.as_ref() != Some(&words) {
+                    tracing::warn!(
+                        "the socket {path} has been removed or replaced and cannot be made again: {words}; sessions \
+                         that are open go on, new ones are not possible until that changes"
+                    );
+                }
+                self.trouble = Some(words);
+            }
+        }
     }
 
     /// The listening end.
@@ -193,9 +262,7 @@ impl Socket {
 impl Drop for Socket {
     /// Removes the name, unless another socket has taken it.
     fn drop(&mut self) {
-        let now = fs::symlink_metadata(&self.path)
-            .ok()
-            .map(|metadata| (metadata.dev(), metadata.ino()));
+        let now = identity_of(&self.path);
         if now.is_some() && now == self.identity {
             // Nobody can be told any more; the next start finds it stale.
             let _ = fs::remove_file(&self.path);
@@ -203,8 +270,31 @@ impl Drop for Socket {
     }
 }
 
+fn identity_of(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    with_umask(|| DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder))
+}
+
+/// Does this with a umask that leaves the group's rights. The umask is the whole process's: what other threads make
+/// meanwhile names its own mode, or lies in a folder that only the owner can enter.
+fn with_umask<T>(make: impl FnOnce() -> T) -> T {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = rustix::process::umask(Mode::from_raw_mode(UMASK));
+    let made = make();
+    rustix::process::umask(before);
+    made
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     #[test]
@@ -212,8 +302,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("made/for/it/queue.sock");
         let socket = Socket::bind(&path).unwrap();
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o660, "{mode:o}");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(&path), 0o660);
+        assert_eq!(mode(path.parent().unwrap()), 0o750);
         UnixStream::connect(&path).unwrap();
         drop(socket);
         assert!(!path.exists());
@@ -256,6 +347,95 @@ mod tests {
         drop(first);
         UnixStream::connect(&path).expect("the second one's name is still there");
         drop(second);
+    }
+
+    #[test]
+    fn a_name_that_is_gone_is_taken_again_whatever_became_of_it() {
+        type Fate = fn(&Path);
+        let fates: [(&str, Fate); 4] = [
+            ("removed", |path| fs::remove_file(path).unwrap()),
+            ("its folder removed", |path| {
+                fs::remove_dir_all(path.parent().unwrap()).unwrap();
+            }),
+            ("its folder made again", |path| {
+                let folder = path.parent().unwrap();
+                fs::rename(folder, folder.with_extension("old")).unwrap();
+                fs::create_dir(folder).unwrap();
+            }),
+            ("another program's, which has gone", |path| {
+                fs::remove_file(path).unwrap();
+                drop(UnixListener::bind(path).unwrap());
+            }),
+        ];
+        for (words, fate) in fates {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("run/queue.sock");
+            let mut socket = Socket::bind(&path).unwrap();
+            let before = identity_of(&path);
+            socket.keep_name();
+            assert_eq!(identity_of(&path), before, "nothing was wrong");
+            fate(&path);
+            socket.keep_name();
+            UnixStream::connect(&path).unwrap_or_else(|error| panic!("{words}: {error}"));
+            socket
+                .listener()
+                .accept()
+                .unwrap_or_else(|error| panic!("{words}: {error}"));
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o660, "{words}");
+            drop(socket);
+            assert!(!path.exists(), "{words}: it is removed at the end");
+        }
+    }
+
+    #[test]
+    fn what_others_have_put_in_the_place_of_the_name_is_left_alone_until_it_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.sock");
+        let mut socket = Socket::bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let other = UnixListener::bind(&path).unwrap();
+        let theirs = identity_of(&path);
+        socket.keep_name();
+        let trouble = socket.trouble.clone().unwrap();
+        let own = accounts::user(rustix::process::geteuid().as_raw());
+        assert!(
+            trouble.contains(&format!("another process, of {own}, serves")),
+            "{trouble}"
+        );
+        socket.keep_name();
+        assert_eq!(
+            (identity_of(&path), socket.trouble.clone()),
+            (theirs, Some(trouble))
+        );
+
+        drop(other);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "data").unwrap();
+        socket.keep_name();
+        assert!(
+            socket.trouble.clone().unwrap().contains("a regular file"),
+            "{:?}",
+            socket.trouble
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"data");
+
+        fs::remove_file(&path).unwrap();
+        socket.keep_name();
+        assert_eq!(socket.trouble, None);
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_live_one_that_takes_no_more_connections_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.sock");
+        let full = unix_socket().unwrap();
+        rustix::net::bind(&full, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&full, 0).unwrap();
+        let _waiting = UnixStream::connect(&path).unwrap();
+        let error = inspect(&path).unwrap_err();
+        assert!(matches!(error, SocketError::Live { .. }), "{error}");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use super::codec::{self, CodecError};
 use super::deadline::Deadline;
+use super::peer::{self, Stranger};
 use super::{
     Digest, Identity, Imported, ImportedFile, PROTOCOL_VERSION, PublisherReport, Refusal, Reply, Request,
     Start, Status,
@@ -62,6 +63,20 @@ pub enum ClientError {
     Permission {
         /// The socket.
         path: PathBuf,
+    },
+    /// Somebody serves it who may not be capture. Nothing was told.
+    #[error(
+        "the socket {} is served by {user} and so not by capture, which was expected to be {expected}: stop that \
+         program, or give a queue.socket in a folder that only capture's user can write to",
+        path.display()
+    )]
+    Stranger {
+        /// The socket.
+        path: PathBuf,
+        /// Who serves it.
+        user: String,
+        /// Who may.
+        expected: String,
     },
     /// Capture answered that it will not. The session goes on, except where the hello was refused.
     #[error("capture refused: {message}")]
@@ -233,6 +248,7 @@ impl Client {
     pub fn connect(path: &Path, timeout: Duration) -> Result<Self, ClientError> {
         let greeting = timeout.min(GREETING);
         let stream = connect_within(path, greeting)?;
+        expect_capture(&stream, path)?;
         let mut client = Self {
             path: path.to_path_buf(),
             stream,
@@ -672,6 +688,21 @@ fn silent(path: &Path, error: ClientError) -> ClientError {
             }
         }
         other => other,
+    }
+}
+
+/// The process at the other end may be capture.
+fn expect_capture(stream: &UnixStream, path: &Path) -> Result<(), ClientError> {
+    let checked = peer::check(stream, path);
+    let path = path.to_path_buf();
+    match checked {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Stranger { user, expected })) => Err(ClientError::Stranger { path, user, expected }),
+        Err(source) => Err(ClientError::Broken {
+            path,
+            action: "asking whose it is",
+            source,
+        }),
     }
 }
 
