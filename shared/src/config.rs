@@ -364,6 +364,9 @@ pub struct QueueConfig {
     pub path: PathBuf,
     /// `socket`: where capture serves the queue.
     pub socket: PathBuf,
+    /// `writers`: numbers of the users who may change the queue through the socket, beside root and the user that
+    /// capture runs as.
+    pub writers: Vec<u32>,
     /// `retention`: how long delivered telegrams are kept; none is `forever`.
     pub retention: Option<Duration>,
     /// `max_size`: bound on the folder's size on disk, in bytes.

@@ -11,6 +11,7 @@ use super::{
     BrokerAddress, BrokerOrder, Config, CrcPolicy, DecryptionConfig, MqttConfig, MqttVersion, OnTrouble,
     PortAddress, PortConfig, QueueConfig, SerialSetting, address, duration, secret, size, topic,
 };
+use crate::accounts;
 use crate::wire::Start;
 
 /// Longest interval: readings of more than a month belong in a database.
@@ -103,6 +104,7 @@ impl Checker<'_> {
             queue: QueueConfig {
                 path: self.value(&key::QUEUE_PATH, path),
                 socket: self.value(&key::QUEUE_SOCKET, socket),
+                writers: self.writers(),
                 retention: self.value(&key::QUEUE_RETENTION, |text| match text {
                     "forever" => Ok(None),
                     _ => span(text, Duration::ZERO, LONGEST_RETENTION)
@@ -323,51 +325,72 @@ impl Checker<'_> {
     /// `mqtt.address`: one, a list, or several with commas between.
     fn brokers(&mut self) -> Vec<BrokerAddress> {
         let key = &key::MQTT_ADDRESS;
-        let default = || (vec![key.default.unwrap_or_default().to_owned()], Origin::Default);
-        let (texts, origin) = match self.raw.values.get(key.path).cloned() {
-            None => default(),
-            Some((Given::Text(text), origin)) => (text.split(',').map(str::to_owned).collect(), origin),
-            Some((Given::List(texts), origin)) => (texts, origin),
-            Some((Given::Other(what), origin)) => {
-                let fault =
-                    format!("is {what}; expected an address such as localhost:1883, or a list of them");
-                self.mistakes.push(Mistake {
-                    origin,
-                    key: key.path.to_owned(),
-                    line: None,
-                    fault,
-                });
-                default()
-            }
-        };
-        let mut brokers = Vec::with_capacity(texts.len());
-        for text in &texts {
-            match address::broker(text.trim()) {
-                Ok(broker) => brokers.push(broker),
-                Err(fault) => self.mistakes.push(Mistake {
-                    origin: origin.clone(),
-                    key: key.path.to_owned(),
-                    line: None,
-                    fault: format!("{} {fault}", shown_address(text, &texts)),
-                }),
-            }
-        }
+        let expected = "expected an address such as localhost:1883";
+        let (texts, origin) = self.texts(key, &format!("{expected}, or a list of them"));
         if texts.is_empty() {
-            let fault = "is an empty list; expected an address such as localhost:1883".to_owned();
-            self.mistakes.push(Mistake {
-                origin: origin.clone(),
-                key: key.path.to_owned(),
-                line: None,
-                fault,
-            });
+            self.mistake(key, &format!("is an empty list; {expected}"));
         }
-        self.entries.push(Entry::new(
-            key,
-            brokers.iter().map(ToString::to_string).collect(),
-            origin,
-        ));
+        let brokers = self.each(key, &texts, address::broker, |text| shown_address(text, &texts));
+        let shown = brokers.iter().map(ToString::to_string).collect();
+        self.entries.push(Entry::new(key, shown, origin));
         brokers
     }
+
+    /// `queue.writers`: one user, a list, or several with commas between; an empty list is nobody.
+    fn writers(&mut self) -> Vec<u32> {
+        let key = &key::QUEUE_WRITERS;
+        let expected = format!("expected {USER_FORM}, or a list of them");
+        let (texts, origin) = self.texts(key, &expected);
+        let writers = self.each(key, &texts, user, shown);
+        self.entries.push(Entry::new(key, texts, origin));
+        writers
+    }
+
+    /// What was given for a key that takes a list.
+    fn texts(&mut self, key: &Key, expected: &str) -> (Vec<String>, Origin) {
+        let split = |text: &str| text.split(',').map(|text| text.trim().to_owned()).collect();
+        let default = || (key.default.map(split).unwrap_or_default(), Origin::Default);
+        match self.raw.values.get(key.path).cloned() {
+            None => default(),
+            Some((Given::Text(text), origin)) => (split(&text), origin),
+            Some((Given::List(texts), origin)) => (texts, origin),
+            Some((Given::Other(what), _)) => {
+                self.mistake(key, &format!("is {what}; {expected}"));
+                default()
+            }
+        }
+    }
+
+    /// Each of the texts as a value; those that are none are mistakes.
+    fn each<T>(
+        &mut self,
+        key: &Key,
+        texts: &[String],
+        parse: impl Fn(&str) -> Result<T, String>,
+        shown: impl Fn(&str) -> String,
+    ) -> Vec<T> {
+        let mut values = Vec::with_capacity(texts.len());
+        for text in texts {
+            match parse(text.trim()) {
+                Ok(value) => values.push(value),
+                Err(fault) => self.mistake(key, &format!("{} {fault}", shown(text))),
+            }
+        }
+        values
+    }
+}
+
+/// What stands for a user.
+const USER_FORM: &str =
+    "the name of a user in /etc/passwd, such as smartmeter-publisher, or a numeric user id";
+
+/// A user's number. `u32::MAX` stands for no user (`setuid(2)`).
+fn user(text: &str) -> Result<u32, String> {
+    let number = match text.parse() {
+        Ok(number) => Some(number).filter(|&number| number != u32::MAX),
+        Err(_) => accounts::user_id(text),
+    };
+    number.ok_or_else(|| format!("is no user of this system; expected {USER_FORM}"))
 }
 
 /// A switch: YAML 1.1's words, and those of Go's flags.

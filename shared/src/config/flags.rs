@@ -65,6 +65,14 @@ pub struct Flags {
     #[arg(long, value_name = "PATH", global = true, overrides_with = "socket", help_heading = HEADING)]
     pub socket: Option<String>,
 
+    /// Users beside root and capture's own who may commit, register consumers, forget and append through the
+    /// socket: names or numeric ids with commas between [env: SMARTMETER_QUEUE_WRITERS]
+    #[arg(
+        long = "queue_writers", alias = "queue-writers", value_name = "USERS", global = true,
+        overrides_with = "queue_writers", help_heading = HEADING
+    )]
+    pub queue_writers: Option<String>,
+
     /// Check the configuration, the credentials, the port, the socket and the broker, print the values
     /// in effect without secrets, and exit [env: SMARTMETER_CHECK]
     #[arg(
@@ -93,12 +101,13 @@ impl Flags {
             "usb" => self.usb.as_deref(),
             "queue" => self.queue.as_deref(),
             "socket" => self.socket.as_deref(),
+            "queue_writers" => self.queue_writers.as_deref(),
             _ => None,
         }
     }
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "config",
     "debug",
     "interval",
@@ -108,6 +117,7 @@ const NAMES: [&str; 10] = [
     "usb",
     "queue",
     "socket",
+    "queue_writers",
     "check",
 ];
 
@@ -436,6 +446,8 @@ mod tests {
             "e",
             "-socket",
             "f",
+            "-queue_writers",
+            "g",
         ];
         let flags = flags(&all);
         for key in super::super::key::ALL {

@@ -145,6 +145,8 @@ keys! {
     QUEUE_PATH = Key::new("queue.path", "./smartmeter-queue").flag("queue");
     /// The queue's socket.
     QUEUE_SOCKET = Key::new("queue.socket", "./smartmeter-queue.sock").flag("socket");
+    /// The users who may change the queue through its socket.
+    QUEUE_WRITERS = Key::off("queue.writers").flag("queue_writers");
     /// How long delivered telegrams are kept.
     QUEUE_RETENTION = Key::new("queue.retention", "7d");
     /// Bound on the folder's size.

@@ -222,6 +222,7 @@ mqtt:
 queue:
   path: /data/queue
   socket: /run/queue.sock
+  writers: [root, 65533]
   retention: forever
   max_size: 2GiB
   flush_interval: 10s
@@ -276,6 +277,7 @@ queue:
             queue: QueueConfig {
                 path: "/data/queue".into(),
                 socket: "/run/queue.sock".into(),
+                writers: vec![0, 65533],
                 retention: None,
                 max_size_bytes: 2 << 30,
                 flush_interval: Duration::from_secs(10),
@@ -455,10 +457,39 @@ mod what_wins {
     }
 
     #[test]
+    fn users_are_given_by_name_and_by_number_one_or_several_and_by_default_there_are_none() {
+        let writers = |text: &str| config(text).queue.writers;
+        assert_eq!(writers("queue: {writers: root}"), [0]);
+        assert_eq!(writers("queue: {writers: 65533}"), [65533]);
+        assert_eq!(writers("queue: {writers: [root, 65533, '7']}"), [0, 65533, 7]);
+        assert_eq!(writers("queue: {writers: 'root, 65533'}"), [0, 65533]);
+        for nobody in [
+            "",
+            "queue: {writers: []}",
+            "queue: {writers: ''}",
+            "queue: {writers: ~}",
+        ] {
+            assert!(writers(nobody).is_empty(), "{nobody}");
+        }
+        let environment = [("SMARTMETER_QUEUE_WRITERS", "65533,root")];
+        let loaded = Place::with("").load(&Flags::default(), &environment).unwrap();
+        assert_eq!(loaded.config.queue.writers, [65533, 0]);
+        let flagged = Place::with("")
+            .load(&flags(&["-queue_writers", "7"]), &environment)
+            .unwrap();
+        assert_eq!(flagged.config.queue.writers, [7]);
+        let both = Place::with("queue: {writers: 5}")
+            .load(&flags(&["--queue-writers", "7"]), &[])
+            .unwrap();
+        assert_eq!((both.config.queue.writers, both.warnings.len()), (vec![5], 1));
+    }
+
+    #[test]
     fn an_empty_variable_counts_as_not_set() {
         let environment = [
             ("SMARTMETER_USB", ""),
             ("SMARTMETER_MQTT_CRED_FILE", ""),
+            ("SMARTMETER_QUEUE_WRITERS", ""),
             ("SMARTMETER_CONFIG", ""),
         ];
         let loaded = Place::with("").load(&Flags::default(), &environment).unwrap();
@@ -705,6 +736,21 @@ mod mistakes {
             ("mqtt: {start: middle}", ["`middle`", "oldest, newest"]),
             ("mqtt: {client_id: ''}", ["mqtt.client_id: ``", "is empty"]),
             ("queue: {path: ''}", ["queue.path: ``", "expected a path"]),
+            (
+                "queue: {writers: [0, nobody-of-this-name]}",
+                [
+                    "queue.writers: `nobody-of-this-name` is no user",
+                    "expected the name",
+                ],
+            ),
+            (
+                "queue: {writers: 4294967295}",
+                ["queue.writers: `4294967295`", "numeric user id"],
+            ),
+            (
+                "queue: {writers: {a: 1}}",
+                ["queue.writers: is a section", "or a list"],
+            ),
             (
                 "queue: {retention: eternal}",
                 ["queue.retention: `eternal`", "or `forever`"],
