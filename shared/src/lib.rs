@@ -18,6 +18,7 @@ pub mod logging;
 pub mod moment;
 pub mod net;
 pub mod outside;
+pub mod peer;
 pub mod rate;
 pub mod record;
 pub mod regular_file;
