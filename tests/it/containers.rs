@@ -16,10 +16,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::deadline::wait_for;
+use tests::deadline::{SOON, wait_for};
 use tests::folder::Folder;
 use tests::ports;
-use tests::process::{Ran, run};
+use tests::process::{Process, Ran, run};
 
 /// Long enough for an engine to make, start or stop containers on a busy machine.
 const A_WHILE: Duration = Duration::from_secs(120);
@@ -59,6 +59,7 @@ fn laid_out(folder: &Folder, configuration: Option<&str>) -> PathBuf {
         "compose/docker-compose.override.example.yml",
         "compose/demo.yml",
         "compose/mosquitto.conf",
+        "compose/mosquitto.sh",
         "config/smartmeter-reader.example.yml",
     ] {
         fs::copy(root().join(name), folder.join(name)).unwrap();
@@ -1082,6 +1083,75 @@ mod files {
         ] {
             assert!(is_ignored(name), "{name} is tracked");
             assert!(root().join(example).exists() && !is_ignored(example), "{example}");
+        }
+    }
+
+    /// What starts the broker, with a real one, and with configurations that people may come to.
+    #[test]
+    fn a_broker_that_other_machines_reach_and_that_lets_everybody_in_is_not_started() {
+        const OPEN: &str = "allow_anonymous true";
+        for (bind, configuration, included, is_started) in [
+            (Some("127.0.0.1"), OPEN, "", true),
+            (Some("[::1]"), OPEN, "", true),
+            (Some("0.0.0.0"), OPEN, "", false),
+            (Some("192.0.2.1"), OPEN, "", false),
+            (Some("[::]"), OPEN, "", false),
+            (Some(""), OPEN, "", false),
+            (None, OPEN, "", false),
+            (Some("0.0.0.0"), "  allow_anonymous  1 ", "", false),
+            (Some("0.0.0.0"), "allow_anonymous true\r\n", "", false),
+            (
+                Some("0.0.0.0"),
+                "allow_anonymous false\nallow_anonymous true",
+                "",
+                false,
+            ),
+            (Some("0.0.0.0"), "include_dir FOLDER/more", OPEN, false),
+            (Some("0.0.0.0"), "include_dir FOLDER/more\r\n", OPEN, false),
+            (Some("0.0.0.0"), "# allow_anonymous true", "", true),
+            (Some("0.0.0.0"), "allow_anonymous false\r\n", "", true),
+            (
+                Some("0.0.0.0"),
+                "allow_anonymous 0\nmax_keepalive 60",
+                "# none",
+                true,
+            ),
+        ] {
+            let folder = Folder::new();
+            let port = ports::free();
+            fs::create_dir(folder.join("more")).unwrap();
+            folder.write("more/more.conf", included);
+            let configuration = configuration.replace("FOLDER", folder.path().to_str().unwrap());
+            let file = folder.write(
+                "mosquitto.conf",
+                format!("listener {port} 127.0.0.1\nuser root\n{configuration}"),
+            );
+            let mut command = Command::new("sh");
+            command
+                .arg(root().join("compose/mosquitto.sh"))
+                .args(["mosquitto", "-c"])
+                .arg(&file)
+                .env_remove("MQTT_BIND")
+                .env("PATH", "/usr/sbin:/usr/local/sbin:/usr/bin:/bin");
+            if let Some(bind) = bind {
+                command.env("MQTT_BIND", bind);
+            }
+            let told = format!("{bind:?} {configuration:?} {included:?}");
+            let mut broker = Process::start("mosquitto", &mut command);
+            if is_started {
+                wait_for(
+                    &format!("mosquitto with {told}"),
+                    A_WHILE,
+                    || match std::net::TcpStream::connect(("127.0.0.1", port)) {
+                        Ok(_) => Ok(()),
+                        Err(error) => Err(format!("{error}: {}", broker.said())),
+                    },
+                );
+                broker.terminate();
+            } else {
+                assert_eq!(broker.wait(SOON).code(), Some(78), "{told}: {}", broker.said());
+                assert!(broker.said().contains("mosquitto is not started"), "{told}");
+            }
         }
     }
 
