@@ -5,7 +5,7 @@
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Opens it.
@@ -17,9 +17,31 @@ pub fn open(path: &Path) -> io::Result<File> {
     expect_regular(&metadata)?;
     // Should it have become a pipe meanwhile, opening it does not wait.
     let no_wait = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(no_wait)
+        .open(path)
+        .map_err(|error| whose(&metadata, error))?;
     expect_regular(&file.metadata()?)?;
     Ok(file)
+}
+
+/// A refusal, with whose the file is and who asks: containers do not know the machine's users by name.
+fn whose(metadata: &Metadata, error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    let (user, group) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    let said = format!(
+        "{error}: it is of user {}, group {}, mode {:03o}; this program runs as user {user}, group {group}",
+        metadata.uid(),
+        metadata.gid(),
+        metadata.mode() & 0o777,
+    );
+    io::Error::new(error.kind(), said)
 }
 
 /// All of its bytes, which are no more than `longest`, and what the system says of it.

@@ -6,7 +6,8 @@
 //! * [`delivery`]: nothing is lost while containers and the broker are stopped, killed and made anew.
 //! * [`upgrading`]: a new image goes on with an old volume, an old one leaves a newer volume alone.
 //! * [`mistakes`]: what a user gets wrong is said, once, in the log.
-//! * [`secrets`]: the broker's password comes as a secret and shows nowhere.
+//! * [`secrets`]: the broker's password comes as a secret and shows nowhere; keys are the publisher's only.
+//! * [`house`]: a broker that is opened to the house asks for a password, or does not start.
 //! * [`files`]: what the files themselves must agree on; needs no engine.
 
 use std::collections::BTreeMap;
@@ -31,6 +32,18 @@ fn root() -> PathBuf {
 fn docker(arguments: &[&str]) -> Ran {
     run(Command::new("docker").args(arguments), b"", A_WHILE)
 }
+
+/// The user that a program's container runs as.
+fn user(program: &str) -> u32 {
+    match program {
+        "capture" => 65532,
+        "publisher" => 65533,
+        _ => panic!("{program} is none of the two programs"),
+    }
+}
+
+/// The group of both, which may open the socket.
+const GROUP: u32 = 65532;
 
 fn inspect(name: &str) -> Value {
     docker(&["inspect", name]).done().json()[0].clone()
@@ -204,11 +217,7 @@ mod images {
             let size = image["Size"].as_u64().unwrap();
             assert!(size < 40_000_000, "{program} takes {size} bytes");
             let config = &image["Config"];
-            let user = config["User"].as_str().unwrap();
-            assert!(
-                !user.is_empty() && !user.starts_with('0') && user != "root",
-                "{program} runs as {user:?}"
-            );
+            assert_eq!(config["User"], format!("{}:{GROUP}", user(program)), "{program}");
             assert!(
                 config["Volumes"].get("/config").is_none(),
                 "{program}: {}",
@@ -348,11 +357,13 @@ mod hardening {
             assert_eq!(status_field(pid, field), "0000000000000000", "{service}: {field}");
         }
         assert_eq!(status_field(pid, "NoNewPrivs"), "1", "{service}");
-        let users = status_field(pid, "Uid");
-        assert!(
-            users.split_whitespace().all(|user| user == "65532"),
-            "{service} runs as {users}"
-        );
+        for (field, expected) in [("Uid", user(service)), ("Gid", GROUP)] {
+            let ids = status_field(pid, field);
+            assert!(
+                ids.split_whitespace().all(|id| id == expected.to_string()),
+                "{service}: {field} {ids}"
+            );
+        }
 
         // As root, which no permission stops: only that the file system is read-only does.
         for place in ["", "etc", "usr/local/bin", "tmp"] {
@@ -436,20 +447,43 @@ mod hardening {
         );
         assert!(!Path::new(&format!("/proc/{publisher}/root/queue")).exists());
         assert_eq!(mounts.get("/"), Some(&false), "{mounts:?}");
-        for place in ["/config", "/etc/smartmeter-reader/smartmeter-reader.yml"] {
+        for place in [
+            "/config",
+            "/etc/smartmeter-reader/smartmeter-reader.yml",
+            "/run/smartmeter-reader",
+        ] {
             assert_eq!(mounts.get(place), Some(&false), "{mounts:?}");
         }
 
-        // The socket is there, for the two of them alone.
+        // The socket is there, for the two of them only. Its folder is capture's, so that nobody else puts another one
+        // in its place.
         let socket = format!("/proc/{publisher}/root/run/smartmeter-reader/queue.sock");
         let metadata = wait_for("the socket", A_WHILE, || {
             fs::metadata(&socket).map_err(|error| error.to_string())
         });
         use std::os::unix::fs::{MetadataExt, PermissionsExt};
         assert_eq!(
-            (metadata.permissions().mode() & 0o777, metadata.uid()),
-            (0o660, 65532)
+            (
+                metadata.permissions().mode() & 0o777,
+                metadata.uid(),
+                metadata.gid()
+            ),
+            (0o660, user("capture"), GROUP)
         );
+        let folder = fs::metadata(Path::new(&socket).parent().unwrap()).unwrap();
+        assert_eq!(
+            (folder.permissions().mode() & 0o777, folder.uid()),
+            (0o750, user("capture"))
+        );
+        let error = fs::remove_file(&socket).expect_err("the socket can be removed");
+        assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+        wait_for("the publisher at the socket", A_WHILE, || {
+            let status = composition.capture_status()?;
+            match &status["consumers"][0]["is_running"] {
+                Value::Bool(true) => Ok(()),
+                _ => Err(format!("{status}\n{}", composition.said("publisher"))),
+            }
+        });
     }
 
     /// The engine copies no pty's device into a container, so this one comes as a mount, under another name.
@@ -609,6 +643,58 @@ mod upgrading {
         let export = ["/usr/local/bin/capture", "export", "--format", "jsonl"];
         let export = composition.exec("capture", &export).done().text();
         assert_eq!(export.lines().count(), 700);
+    }
+
+    /// Once both programs ran as one user, and the publisher might write to the socket's folder.
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn volumes_of_one_user_are_gone_on_with_by_two() {
+        use std::os::unix::fs::PermissionsExt;
+        use tests::ledger::Ledger;
+        use tests::subscriber::Subscriber;
+
+        let over = "\
+services:
+  publisher:
+    user: '65532:65532'
+    volumes: ['socket:/run/smartmeter-reader:rw']
+";
+        let mut composition = Composition::up(&["docker-compose.yml", "demo.yml"], over);
+        let subscriber = Subscriber::start(composition.port, "energy/smartmeter");
+        let all =
+            |subscriber: &Subscriber, composition: &Composition, up_to: u64| {
+                subscriber.wait_for(&format!("every reading up to {up_to}"), A_WHILE, |messages| {
+                    match Ledger::of(messages.iter().map(|message| message.payload.as_slice())).missing(up_to)
+                    {
+                        missing if missing.is_empty() => Ok(()),
+                        missing => Err(format!(
+                            "{missing:?} are missing\n{}",
+                            composition.said("publisher")
+                        )),
+                    }
+                });
+            };
+        all(&subscriber, &composition, composition.head().max(1));
+        composition.compose(&["stop"]).done();
+        for volume in ["queue", "socket"] {
+            let volume = format!("{}_{volume}", composition.name);
+            let folder = docker(&["volume", "inspect", "--format", "{{.Mountpoint}}", &volume]).done();
+            let folder = folder.text().trim().to_owned();
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+
+        composition.files.pop();
+        composition.compose(&["rm", "-f", "-v"]).done();
+        composition.compose(&["up", "-d", "--no-build"]).done();
+        for service in ["capture", "publisher"] {
+            let status = format!("/proc/{}/status", composition.process(service));
+            let status = fs::read_to_string(status).unwrap();
+            assert!(
+                status.contains(&format!("\nUid:\t{}\t", user(service))),
+                "{status}"
+            );
+        }
+        all(&subscriber, &composition, composition.head() + 3);
     }
 
     #[test]
@@ -871,10 +957,16 @@ services:
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
+    /// As the example of what is laid over the composition tells.
+    fn publishers_only(file: &Path) {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        chown(file, Some(user("publisher")), None).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o400)).unwrap();
+    }
+
     /// The composition with the example of what is laid over it, and what that names beside it: credentials for the
     /// container's user only.
     fn with_credentials(folder: &Folder) -> [PathBuf; 2] {
-        use std::os::unix::fs::PermissionsExt;
         let file = laid_out(folder, None);
         folder.write(
             "compose/mosquitto.local.conf",
@@ -884,8 +976,7 @@ services:
             "compose/mqtt-credentials.properties",
             format!("user=meter\npassword={PASSWORD}\n"),
         );
-        std::os::unix::fs::chown(&credentials, Some(65532), None).unwrap();
-        fs::set_permissions(&credentials, fs::Permissions::from_mode(0o400)).unwrap();
+        publishers_only(&credentials);
         [file, folder.join("compose/docker-compose.override.example.yml")]
     }
 
@@ -949,6 +1040,179 @@ services:
         assert_eq!(refused.code, Some(1), "{text}");
         assert!(text.contains(WARNING), "{text}");
         assert!(!text.contains("wrong-horse"), "{text}");
+
+        // A file that is still of the user that both programs once had.
+        std::os::unix::fs::chown(&credentials, Some(65532), Some(0)).unwrap();
+        fs::set_permissions(&credentials, fs::Permissions::from_mode(0o400)).unwrap();
+        let secret = format!("{}:/run/secrets/mqtt_credentials:ro", credentials.display());
+        let variable = "SMARTMETER_MQTT_CRED_FILE=/run/secrets/mqtt_credentials";
+        let refused = docker(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "-v",
+            &secret,
+            "-e",
+            variable,
+            "smartmeter-publisher",
+            "--check",
+        ]);
+        let text = refused.text() + &refused.errors;
+        let words = "it is of user 65532, group 0, mode 400; this program runs as user 65533, group 65532";
+        assert!(text.contains(words), "{text}");
+    }
+
+    /// A meter that encrypts: the configuration that both programs read names the key's file, and only the publisher
+    /// has that.
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn a_key_is_the_publishers_only() {
+        use tests::household::encryption::Encryption;
+        use tests::household::{Dialect, Household, Settings};
+
+        let encryption = Encryption::with_key([0x5A; 16]);
+        let mut household = Household::new(Settings {
+            encryption: Some(encryption.clone()),
+            ..Settings::seeded(7, Dialect::Dsmr5)
+        });
+        let telegrams: Vec<u8> = (0..30).flat_map(|_| household.telegram().bytes).collect();
+
+        let project = Folder::new();
+        let file = laid_out(
+            &project,
+            Some(
+                "decryption_key: file:/run/secrets/decryption_key\nsend_interval: 0\n\
+                 mqtt: {topic: energy/smartmeter}\n",
+            ),
+        );
+        publishers_only(&project.write("compose/decryption.key", encryption.key_text()));
+        // What the example says is to be taken in.
+        let example = fs::read_to_string(root().join("compose/docker-compose.override.example.yml")).unwrap();
+        let taken_in = example
+            .replace("      #- decryption_key", "      - decryption_key")
+            .replace("  #decryption_key:\n  #  file:", "  decryption_key:\n    file:");
+        let over = project.write("compose/over.yml", taken_in);
+        assert_ne!(fs::read_to_string(&over).unwrap(), example);
+        publishers_only(&project.write("compose/mqtt-credentials.properties", "user=meter\n"));
+        fs::copy(
+            project.join("compose/mosquitto.conf"),
+            project.join("compose/mosquitto.local.conf"),
+        )
+        .unwrap();
+        let further = "\
+services:
+  capture:
+    environment: {SMARTMETER_USB: 'file:/meter'}
+    volumes: ['FOLDER/meter:/meter:ro']
+";
+        let files = [file.to_str().unwrap(), over.to_str().unwrap()];
+        let composition = Composition::up_with(&files, further, |folder| {
+            use std::os::unix::fs::PermissionsExt;
+            folder.write("meter", &telegrams);
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        });
+        let subscriber = Subscriber::start(composition.port, "energy/smartmeter");
+        subscriber.wait_for(
+            "readings of the meter that encrypts",
+            A_WHILE,
+            |messages| match messages {
+                [] => Err(composition.said("capture") + &composition.said("publisher")),
+                _ => Ok(()),
+            },
+        );
+
+        let of = |service: &str| format!("/proc/{}/root", composition.process(service));
+        let key = format!("{}/run/secrets/decryption_key", of("publisher"));
+        assert_eq!(fs::read_to_string(key).unwrap(), encryption.key_text());
+        assert!(!Path::new(&format!("{}/run/secrets", of("capture"))).exists());
+        let capture = composition.inspect("capture")["Mounts"].to_string();
+        assert!(!capture.contains("decryption"), "{capture}");
+        // Without it capture runs as it is to, and finds nothing wrong.
+        let check = composition.exec("capture", &["/usr/local/bin/capture", "--check"]);
+        assert_eq!(check.code, Some(0), "{}{}", check.text(), check.errors);
+    }
+}
+
+mod house {
+    use tests::subscriber::Subscriber;
+
+    use super::*;
+
+    const NOT_STARTED: &str = "mosquitto is not started: MQTT_BIND=0.0.0.0 opens it to other machines";
+
+    #[test]
+    #[ignore = "needs a container engine: tests/containers"]
+    fn a_broker_opened_to_the_house_waits_for_a_password() {
+        let project = Folder::new();
+        let file = laid_out(&project, None);
+        project.write("compose/.env", "MQTT_BIND=0.0.0.0\n");
+        let mut composition = Composition::up(&[file.to_str().unwrap(), "demo.yml"], "");
+        let id = composition.container("mosquitto");
+        wait_for("the broker to say why it does not start", A_WHILE, || {
+            let state = inspect(&id)["State"].clone();
+            match composition.said("mosquitto") {
+                said if said.contains(NOT_STARTED) && state["ExitCode"] == 78 => Ok(()),
+                said => Err(format!("{state}\n{said}")),
+            }
+        });
+
+        // What the example says is to be done.
+        let conf = fs::read_to_string(project.join("compose/mosquitto.conf")).unwrap();
+        let with_password = "allow_anonymous false\npassword_file /mosquitto/data/passwords";
+        project.write(
+            "compose/mosquitto.local.conf",
+            conf.replace("allow_anonymous true", with_password),
+        );
+        let over = "\
+services:
+  publisher:
+    environment: {SMARTMETER_MQTT_CRED_FILE: /credentials}
+    volumes: ['FOLDER/credentials:/credentials:ro']
+  mosquitto:
+    volumes: ['FOLDER/mosquitto.local.conf:/mosquitto/config/mosquitto.conf:ro']
+";
+        project.write("compose/credentials", "user=meter\npassword=correct-horse\n");
+        let folder = project.join("compose");
+        let over = over.replace("FOLDER", folder.to_str().unwrap());
+        composition.files.push(project.write("compose/over.yml", over));
+        composition
+            .compose(&[
+                "run",
+                "--rm",
+                "--no-deps",
+                "--entrypoint",
+                "mosquitto_passwd",
+                "mosquitto",
+                "-b",
+                "-c",
+                "/mosquitto/data/passwords",
+                "meter",
+                "correct-horse",
+            ])
+            .done();
+        composition.compose(&["up", "-d", "--no-build"]).done();
+        let credentials = Some(("meter", "correct-horse"));
+        let subscribe = |credentials, deadline| {
+            Subscriber::try_start_at(
+                "127.0.0.1",
+                composition.port,
+                "energy/smartmeter",
+                credentials,
+                deadline,
+            )
+        };
+        let subscriber = subscribe(credentials, A_WHILE)
+            .unwrap_or_else(|error| panic!("{error}\n{}", composition.said("mosquitto")));
+        let error = match subscribe(None, Duration::from_secs(5)) {
+            Ok(_) => panic!("the broker lets everybody in"),
+            Err(error) => error,
+        };
+        assert!(error.contains("NotAuthorized"), "{error}");
+        subscriber.wait_for("readings", A_WHILE, |messages| match messages {
+            [] => Err(composition.said("publisher")),
+            _ => Ok(()),
+        });
     }
 }
 
@@ -1078,6 +1342,10 @@ mod files {
             ("compose/mosquitto.local.conf", "compose/mosquitto.conf"),
             (
                 "compose/mqtt-credentials.properties",
+                "compose/docker-compose.override.example.yml",
+            ),
+            (
+                "compose/decryption.key",
                 "compose/docker-compose.override.example.yml",
             ),
         ] {
