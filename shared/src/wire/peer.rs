@@ -13,9 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use rustix::net::sockopt;
-
-use crate::accounts;
+use crate::{accounts, peer};
 
 /// Another user's process than any that may be capture.
 #[derive(Debug)]
@@ -31,7 +29,7 @@ pub(super) struct Stranger {
 /// # Errors
 /// If the system does not say who is there.
 pub(super) fn check(stream: &UnixStream, path: &Path) -> io::Result<Result<(), Stranger>> {
-    let server = sockopt::socket_peercred(stream)?.uid.as_raw();
+    let server = peer::user(stream)?;
     let this = This::new()?;
     if this.trusts(server) {
         return Ok(Ok(()));

@@ -13,7 +13,7 @@ const LONGEST_LINE_CHARS: usize = 1_000;
 /// Fifty mistakes, and a line before and after them.
 const MOST_LINES: usize = 52;
 
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 10] = [
     "SMARTMETER_DEBUG",
     "SMARTMETER_INTERVAL",
     "SMARTMETER_MQTT_ADDRESS",
@@ -22,6 +22,7 @@ const VARIABLES: [&str; 9] = [
     "SMARTMETER_USB",
     "SMARTMETER_QUEUE",
     "SMARTMETER_SOCKET",
+    "SMARTMETER_QUEUE_WRITERS",
     "SMARTMETER_QUEUE_PATH",
 ];
 
@@ -40,6 +41,7 @@ pub(crate) fn hold_for(bytes: &[u8]) -> bool {
         usb: text(),
         queue: text(),
         socket: text(),
+        queue_writers: text(),
         config: None,
         check: false,
     };
