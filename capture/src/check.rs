@@ -17,8 +17,9 @@ use crate::failure::Failure;
 use crate::intake::WAITING;
 use crate::port::stop::Stop;
 use crate::port::{Line, Port};
-use crate::queue::OpenError;
+use crate::queue::layout::Layout;
 use crate::queue::mark::MarkFile;
+use crate::queue::{OpenError, own_files};
 use crate::server::socket::{self, Found, SocketError};
 use crate::{run, words};
 
@@ -36,6 +37,9 @@ pub fn check(loaded: &Loaded, output: &mut dyn Write) -> Result<(), Failure> {
         "queue.path",
         &check_folder(&config.queue.path, config.queue.max_size_bytes),
     );
+    if let Some(words) = own_files::open_to_others(&Layout::new(&config.queue.path)) {
+        report.note(&words);
+    }
     report.take("queue.socket", &check_socket(config, running));
     report.note(&format!(
         "the broker is checked by `{}`",
@@ -105,6 +109,8 @@ fn check_folder(folder: &Path, max_size_bytes: u64) -> Result<String, String> {
             )
         })?;
     }
+    own_files::expect_own(&Layout::new(folder))
+        .map_err(|(path, found)| OpenError::NotOwn { path, found }.to_string())?;
     if let Some(found) = MarkFile::later_version(&mark) {
         let path = folder.to_owned();
         return Err(OpenError::Later { path, found }.to_string());

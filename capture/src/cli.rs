@@ -15,6 +15,7 @@ use shared::exit::Exit;
 use shared::logging;
 use shared::moment::Moment;
 use shared::outside;
+use shared::privacy;
 
 use crate::export::{Format, Range, Screen};
 use crate::failure::Failure;
@@ -139,6 +140,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Runs the command line; how the program ends.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    privacy::keep_to_itself();
     panics::keep_quiet_about_the_database();
     // A limit on the size of files (`ulimit -f`) is then an error of the write, and not the end.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());

@@ -61,6 +61,7 @@ impl From<OpenError> for Failure {
                 ": run capture as the user that owns it, or give another queue.path"
             }
             OpenError::Locked { .. } => ": is capture running on it already?",
+            OpenError::NotOwn { .. } => ": remove it, or put what it leads to in its place",
             OpenError::Later { .. } => {
                 ": nothing in it was changed. Start the newer version again, or give another queue.path"
             }

@@ -29,7 +29,8 @@ use crate::heartbeat::Heartbeat;
 use crate::intake::{Intake, Memory};
 use crate::keeper::{CHANNEL_MESSAGES, Gate, Keeper, KeeperSettings, Message};
 use crate::meter::MeterFile;
-use crate::queue::{OpenReport, Queue, QueueOptions};
+use crate::queue::layout::Layout;
+use crate::queue::{OpenReport, Queue, QueueOptions, own_files};
 use crate::server::socket::Socket;
 use crate::server::{Limits, Server};
 use crate::service_manager::ServiceManager;
@@ -59,6 +60,9 @@ pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
     let signalled = Signalled::start(stop.clone()).map_err(no_thread)?;
     let (queue, report) = open_queue(config)?;
     tell(&report, &queue);
+    if let Some(words) = own_files::open_to_others(&Layout::new(&config.queue.path)) {
+        tracing::warn!("{words}");
+    }
     let socket = Socket::bind(&config.queue.socket)?;
     tracing::info!(
         "capture {}: port {}, queue {} ({}), socket {}, head {}",
@@ -229,10 +233,18 @@ pub fn open_queue(config: &Config) -> Result<(Queue, OpenReport), Failure> {
         max_size_bytes: config.queue.max_size_bytes,
         retention: config.queue.retention,
         is_copy_renewed: true,
+        has_socket: is_inside(&config.queue.socket, &config.queue.path),
         ..QueueOptions::new(&config.queue.path)
     };
     expect_folder(&config.queue.path).map_err(|words| Failure::new(Exit::Storage, words))?;
     Ok(Queue::open(&options)?)
+}
+
+fn is_inside(path: &Path, folder: &Path) -> bool {
+    match (std::path::absolute(path), std::path::absolute(folder)) {
+        (Ok(path), Ok(folder)) => path.starts_with(folder),
+        _ => false,
+    }
 }
 
 /// Where something is under the name of the queue's folder, it is a folder.

@@ -13,6 +13,7 @@ use shared::config::{ConfigError, Loaded};
 use shared::container;
 use shared::exit::Exit;
 use shared::moment::Moment;
+use shared::privacy;
 
 use crate::replay::{ReplayError, ReplayOptions};
 use crate::run::RunError;
@@ -118,6 +119,7 @@ struct StatusArguments {
 
 /// Runs what the arguments ask for; the first is the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    privacy::keep_to_itself();
     let line = match commands::parse::<CommandLine>(normalize(arguments)) {
         Ok(line) => line,
         Err(error) => {

@@ -19,6 +19,7 @@ pub mod moment;
 pub mod net;
 pub mod outside;
 pub mod peer;
+pub mod privacy;
 pub mod rate;
 pub mod record;
 pub mod regular_file;

@@ -19,6 +19,7 @@
 //! * [`forgery`]: what is forged on the line of a meter that encrypts is not published.
 //! * [`corpus`]: real telegrams, where the folder of them is there.
 //! * [`containers`]: the images and compositions in a real engine; `tests/containers` runs these.
+//! * [`private`]: nor is anything private seen, or anybody taken for capture who is not.
 //! * [`programs`]: every outside program that a test starts is in the list of them.
 //! * [`sharing`]: several at once, strangers among them, harm nobody but themselves.
 //! * [`terminal`]: nothing from outside acts on the terminal of who looks.
@@ -48,6 +49,7 @@ mod installation;
 mod outage;
 mod path;
 mod peers;
+mod private;
 mod programs;
 mod restore;
 mod sharing;

@@ -20,6 +20,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::own_files;
+
 /// Openings that are remembered, the oldest of those that matter.
 const KEPT: usize = 64;
 
@@ -70,8 +72,7 @@ impl Birth {
     /// Makes the file again. A disk that has no room for it only keeps an older one.
     pub(super) fn write(&mut self, path: &Path) {
         let mut made = || {
-            let next = path.with_extension("next");
-            let file = File::create(&next)?;
+            let (file, next) = own_files::make_next(path)?;
             // A time that is set, and read again, is one that the file system can hold.
             let set = |time_ns| file.set_modified(UNIX_EPOCH + Duration::from_nanos(time_ns));
             (self.born_ns, _) = times_ns(&file);

@@ -32,6 +32,14 @@ pub enum OpenError {
         /// The format's version.
         found: u8,
     },
+    /// Something else has a name of the queue's. Nothing in the folder has been touched.
+    #[error("{path} {found}", path = path.display())]
+    NotOwn {
+        /// What has the name.
+        path: PathBuf,
+        /// What it is, and what is expected.
+        found: String,
+    },
     /// The system refuses: no room, no permission, read-only.
     #[error("{action} {path}: {source}", path = path.display())]
     System {

@@ -17,11 +17,12 @@
 //! given up when the database comes near it, and when the disk has room again. What is ahead the database grows
 //! into.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::layout::{self, Layout};
+use super::own_files;
 use super::store;
 
 /// Room for what is to be written.
@@ -40,7 +41,7 @@ impl Room {
         Self {
             free: free_bytes(layout.root()),
             ahead: store::ahead_bytes(&layout.database()),
-            reserve: fs::metadata(layout.reserve()).map_or(0, |metadata| metadata.len()),
+            reserve: fs::symlink_metadata(layout.reserve()).map_or(0, |metadata| metadata.len()),
         }
     }
 
@@ -114,11 +115,7 @@ pub(super) fn make_room_to_open(layout: &Layout) {
 }
 
 fn set_reserve(layout: &Layout, bytes: u64) -> io::Result<()> {
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(layout.reserve())?;
+    let file = own_files::open_or_make(&layout.reserve())?;
     let before = file.metadata()?.len();
     if bytes > before {
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), before, bytes - before)?;

@@ -20,6 +20,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::own_files;
+
 /// Damaged databases that are kept beside the new one.
 pub const DAMAGED_KEPT: usize = 2;
 const DAMAGED_PREFIX: &str = "damaged-";
@@ -142,15 +144,15 @@ pub fn disk_bytes(folder: &Path) -> u64 {
     own + inside
 }
 
-/// Makes a folder and those above it, durably: without its name above it a power cut takes the whole
+/// Makes a folder with that mode and those above it, durably: without its name above it a power cut takes the whole
 /// folder with it.
 ///
 /// # Errors
 /// Where it cannot be made, or the folder above one that was made cannot be synced.
-pub fn make_folder(path: &Path) -> io::Result<()> {
+pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
     let path = std::path::absolute(path)?;
     let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
-    fs::create_dir_all(&path)?;
+    own_files::make_folder(&path, mode)?;
     missing
         .iter()
         .filter_map(|folder| folder.parent())
@@ -170,8 +172,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// Where it cannot be written; the old contents then stay.
 pub fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let next = path.with_extension("next");
-    let file = File::create(&next)?;
+    let (file, next) = own_files::make_next(path)?;
     io::Write::write_all(&mut &file, contents)?;
     file.sync_all()?;
     fs::rename(&next, path)?;

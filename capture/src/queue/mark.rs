@@ -36,10 +36,12 @@
 //! byte and then the payload, which for ever tells a folder of a later version from a byte gone bad.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use super::own_files;
 
 const MAGIC: [u8; 3] = [0x50, 0x31, 0x4D];
 const SLOT_BYTES: u64 = 4096;
@@ -107,12 +109,7 @@ impl MarkFile {
     /// # Errors
     /// Where the file cannot be opened or read.
     pub fn open(path: &Path) -> io::Result<(Self, Option<Mark>)> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let file = own_files::open_or_make(path)?;
         if let Some(folder) = path.parent() {
             super::layout::sync_folder(folder)?;
         }
@@ -169,7 +166,7 @@ impl MarkFile {
     /// Whether this is no longer the file at `path`: removed, or another in its place.
     pub fn is_gone_from(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;
-        match (self.file.metadata(), std::fs::metadata(path)) {
+        match (self.file.metadata(), std::fs::symlink_metadata(path)) {
             (Ok(own), Ok(there)) => (own.dev(), own.ino()) != (there.dev(), there.ino()),
             _ => true,
         }

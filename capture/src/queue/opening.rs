@@ -26,7 +26,7 @@ use super::reader::{LastArrival, Shared, View};
 use super::restore::{self, Restored};
 use super::salvage::{Salvage, cut, is_superseded, resolve};
 use super::store::{Change, Opened, Store, StoreErrorKind};
-use super::{FlushError, OpenError, Queue, headroom, identities, rebuild};
+use super::{FlushError, OpenError, Queue, headroom, identities, own_files, rebuild};
 
 /// An opened database, and whole blocks that were found in its files before it was opened.
 pub(super) struct Found {
@@ -48,6 +48,7 @@ impl Queue {
     /// refuses.
     pub fn open(options: &QueueOptions) -> Result<(Self, OpenReport), OpenError> {
         let layout = Layout::new(&options.path);
+        own_files::expect_own(&layout).map_err(|(path, found)| OpenError::NotOwn { path, found })?;
         // Before anything is touched: to this program a later version's mark and database are damaged ones,
         // and it would begin anew.
         if let Some(found) = MarkFile::later_version(&layout.mark()) {
@@ -56,7 +57,8 @@ impl Queue {
                 found,
             });
         }
-        layout::make_folder(&options.path).map_err(system("making the queue's folder", &options.path))?;
+        layout::make_folder(&options.path, options.folder_mode())
+            .map_err(system("making the queue's folder", &options.path))?;
         let (mark_file, mark) = MarkFile::open(&layout.mark()).map_err(system("opening", &layout.mark()))?;
         if !mark_file.try_lock() {
             return Err(OpenError::Locked {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use shared::wire::Loss;
 
+use super::own_files;
+
 /// How to open a queue.
 #[derive(Debug, Clone)]
 pub struct QueueOptions {
@@ -26,6 +28,8 @@ pub struct QueueOptions {
     /// Whether a folder that is found to be a copy gets a new identity. Off unless asked for, since a copy also
     /// stands for what a crash leaves behind.
     pub is_copy_renewed: bool,
+    /// Whether the socket lies in the folder, so that its group must reach it.
+    pub has_socket: bool,
 }
 
 impl QueueOptions {
@@ -40,6 +44,16 @@ impl QueueOptions {
             retry_interval: super::recovery::RETRY_INTERVAL,
             reserve_free_bytes: 2 * 1024 * 1024,
             is_copy_renewed: false,
+            has_socket: false,
+        }
+    }
+
+    /// Of the queue's folder when it is made.
+    pub(super) fn folder_mode(&self) -> u32 {
+        if self.has_socket {
+            own_files::FOLDER_WITH_SOCKET_MODE
+        } else {
+            own_files::FOLDER_MODE
         }
     }
 }

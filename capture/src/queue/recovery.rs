@@ -129,7 +129,8 @@ impl Queue {
             let path = path.display().to_string();
             move |error: std::io::Error| format!("{action} {path}: {error}")
         };
-        layout::make_folder(&root).map_err(words("making the queue's folder", &root))?;
+        layout::make_folder(&root, self.options.folder_mode())
+            .map_err(words("making the queue's folder", &root))?;
         if self.mark_file.is_gone_from(&self.layout.mark()) {
             let path = self.layout.mark();
             let (file, _) = MarkFile::open(&path).map_err(words("making", &path))?;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::headroom;
 use super::layout::{self, Layout};
 use super::outcome::QueueOptions;
+use super::own_files;
 use super::retention;
 use super::salvage::Salvage;
 use super::store::{Change, Opened, Store, StoreError, StoreErrorKind};
@@ -41,7 +42,7 @@ pub(super) fn cut_off(layout: &Layout) -> Option<PathBuf> {
 /// Where the folder cannot be written to; the database is then where it was.
 pub(super) fn begin(layout: &Layout) -> io::Result<PathBuf> {
     // A disk without room for a name has it afterwards, and then it goes without the sign.
-    let _ = layout::make_folder(&layout.database_new());
+    let _ = layout::make_folder(&layout.database_new(), own_files::FOLDER_MODE);
     layout.move_aside(jiff::Timestamp::now())
 }
 

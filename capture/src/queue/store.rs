@@ -48,6 +48,7 @@ use thiserror::Error;
 use super::block::{self, BlockError};
 use super::index::{Entry, Place};
 use super::merge;
+use super::own_files;
 use ballast::Ballast;
 use journal::{Frame, Journal};
 use slack::with_late_threads;
@@ -779,7 +780,7 @@ fn from_io(action: &'static str, path: &Path, error: &io::Error) -> StoreError {
 /// # Errors
 /// Where the file cannot be read, written or synced.
 pub fn write_again(database: &Path) -> io::Result<()> {
-    let file = File::options().read(true).write(true).open(database.join("db"))?;
+    let file = own_files::open_to_write(&database.join("db"))?;
     let mut chunk = vec![0; 64 * 1024];
     let mut offset = 0;
     loop {
@@ -810,7 +811,7 @@ pub fn ahead_bytes(database: &Path) -> u64 {
 /// # Errors
 /// Where there is no file, its file system cannot do that, or there is not that much room.
 pub fn take_ahead(database: &Path, bytes: u64) -> io::Result<()> {
-    let file = File::options().write(true).open(database.join("db"))?;
+    let file = own_files::open_to_write(&database.join("db"))?;
     let end = file.metadata()?.len();
     Ok(rustix::fs::fallocate(
         &file,

@@ -4,12 +4,11 @@
 //! The mode is 0660 from the first moment, whatever the umask: it is set on the socket before that has a name, and
 //! the name takes it over. Nothing is ever changed by path.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -17,17 +16,13 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 use shared::{accounts, regular_file};
 use thiserror::Error;
 
+use crate::queue::own_files::{make_outer_folder, with_umask};
+
 /// Longest path of a socket in bytes (`sun_path` of `unix(7)`, less the closing zero).
 pub const MAX_PATH_BYTES: usize = 107;
 
 /// Readable and writable by owner and group.
 const MODE: u32 = 0o660;
-
-/// Of the socket's folder, if it is made: the group reaches the socket, and only the owner can put another there.
-const FOLDER_MODE: u32 = 0o750;
-
-/// What the modes above leave out.
-const UMASK: u32 = 0o007;
 
 /// Connections that may wait for the server's attention.
 const BACKLOG: i32 = 64;
@@ -190,7 +185,7 @@ impl Socket {
             source,
         };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            make_folder(folder).map_err(|error| refused("make the folder of", error))?;
+            make_outer_folder(folder).map_err(|error| refused("make the folder of", error))?;
         }
         if inspect(path)? == Found::Stale {
             fs::remove_file(path).map_err(|error| refused("remove the stale socket", error))?;
@@ -214,7 +209,7 @@ impl Socket {
     fn listen(path: &Path) -> Result<UnixListener, Errno> {
         let socket = unix_socket()?;
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(MODE))?;
-        with_umask(|| rustix::net::bind(&socket, &SocketAddrUnix::new(path)?))?;
+        with_umask(!MODE, || rustix::net::bind(&socket, &SocketAddrUnix::new(path)?))?;
         rustix::net::listen(&socket, BACKLOG)?;
         Ok(UnixListener::from(socket))
     }
@@ -273,21 +268,6 @@ impl Drop for Socket {
 fn identity_of(path: &Path) -> Option<(u64, u64)> {
     let metadata = fs::symlink_metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino()))
-}
-
-fn make_folder(folder: &Path) -> io::Result<()> {
-    with_umask(|| DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder))
-}
-
-/// Does this with a umask that leaves the group's rights. The umask is the whole process's: what other threads make
-/// meanwhile names its own mode, or lies in a folder that only the owner can enter.
-fn with_umask<T>(make: impl FnOnce() -> T) -> T {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = rustix::process::umask(Mode::from_raw_mode(UMASK));
-    let made = make();
-    rustix::process::umask(before);
-    made
 }
 
 #[cfg(test)]

@@ -72,7 +72,14 @@ fn cpu_of(id: u32) -> Duration {
 }
 
 fn number_after(file: &std::path::Path, key: &str) -> u64 {
-    let text = fs::read_to_string(file).unwrap_or_default();
+    let text = fs::read_to_string(file);
+    let is_denied = matches!(&text, Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied);
+    assert!(
+        !is_denied,
+        "{} is for root only, since the programs keep their memory to themselves: measure as root",
+        file.display()
+    );
+    let text = text.unwrap_or_default();
     text.lines()
         .find_map(|line| line.strip_prefix(key))
         .and_then(|rest| rest.split_whitespace().next())

@@ -30,7 +30,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -40,6 +40,7 @@ use super::super::block::{self, BlockError, CHECKSUM, Header};
 use super::super::layout;
 use super::super::mark::{MAX_CONSUMER_NAME_BYTES, MAX_CONSUMERS};
 use super::super::merge;
+use super::super::own_files;
 
 /// Name of the file in the database's folder.
 const NAME: &str = "journal";
@@ -146,12 +147,7 @@ impl Journal {
     }
 
     fn make(path: &Path, is_suspect: bool) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let file = own_files::open_or_make(path)?;
         let journal = Self {
             file,
             path: path.to_owned(),
