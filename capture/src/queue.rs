@@ -46,6 +46,7 @@ pub mod mark;
 pub mod merge;
 mod opening;
 mod outcome;
+pub(crate) mod own_files;
 mod reader;
 pub mod rebuild;
 mod recovery;

@@ -31,6 +31,7 @@ use aes_gcm::aead::{AeadInOut, KeyInit};
 use ctr::Ctr32BE;
 use shared::config::CrcPolicy;
 use shared::telegram::assembler::{Found, find_all};
+use zeroize::Zeroize;
 
 pub use trust::Decryption;
 pub(crate) use trust::{Opened, Refusals};
@@ -62,6 +63,13 @@ impl Keys {
             decryption,
             authentication: None,
         }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.decryption.zeroize();
+        self.authentication.zeroize();
     }
 }
 

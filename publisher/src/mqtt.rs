@@ -33,6 +33,7 @@ use std::time::Duration;
 use shared::backoff::Backoff;
 use shared::config::{BrokerAddress, BrokerOrder, MqttVersion, key};
 use tokio::sync::mpsc;
+use zeroize::Zeroize;
 
 use crate::delivery::{Fault, Kind, Message, WINDOW_MESSAGES};
 
@@ -85,13 +86,20 @@ pub struct MqttSettings {
     pub topics: Topics,
 }
 
-/// User and password for the broker.
+/// User and password for the broker. This password is cleared from memory when it is no longer used. The copies that
+/// the MQTT crate makes for each connection are not, nor is what rustls keeps of a client's key: neither lets us.
 #[derive(Clone)]
 pub struct Login {
     /// The user.
     pub user: String,
     /// The password.
     pub password: String,
+}
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        self.password.zeroize();
+    }
 }
 
 impl std::fmt::Debug for Login {

@@ -31,6 +31,7 @@ use file::{Document, FileError};
 use flags::Flags;
 use mistake::{Mistake, Mistakes, Origin};
 use raw::Raw;
+use secret::SecretKey;
 
 pub use raw::Environment;
 
@@ -266,7 +267,7 @@ pub struct DecryptionConfig {
 #[derive(Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// The key itself.
-    Key([u8; 16]),
+    Key(SecretKey),
     /// A file that holds it.
     File(PathBuf),
 }

@@ -51,7 +51,8 @@ fn whose(metadata: &Metadata, error: io::Error) -> io::Error {
 pub fn read(path: &Path, longest: u64) -> io::Result<(Vec<u8>, Metadata)> {
     let file = open(path)?;
     let metadata = file.metadata()?;
-    let mut bytes = Vec::new();
+    // All at once: a secret that grows leaves pieces of itself behind.
+    let mut bytes = Vec::with_capacity(metadata.len().min(longest) as usize + 1);
     file.take(longest + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > longest {
         return Err(io::Error::new(

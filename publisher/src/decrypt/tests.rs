@@ -228,3 +228,24 @@ fn a_frame_of_any_length_but_its_own_is_malformed() {
 fn keys_are_not_shown() {
     assert_eq!(format!("{:?}", keys()), "Keys(not shown)");
 }
+
+#[test]
+fn keys_that_are_dropped_are_cleared() {
+    use std::os::unix::fs::FileExt;
+    // Many, since the allocator writes to the beginning of what is given back.
+    let many: Vec<Keys> = (0..64).map(|_| Keys::new([0x5A; 16])).collect();
+    let (start, length) = (many.as_ptr() as u64, std::mem::size_of_val(many.as_slice()));
+    let memory = std::fs::File::open("/proc/self/mem").unwrap();
+    // Taken before: afterwards it could be the very memory.
+    let mut bytes = vec![0; length];
+    let mut longest_run = || {
+        memory.read_exact_at(&mut bytes, start).unwrap();
+        bytes.split(|byte| *byte != 0x5A).map(<[u8]>::len).max()
+    };
+    assert!(
+        longest_run() >= Some(16),
+        "the keys are found while they are there"
+    );
+    drop(many);
+    assert!(longest_run() < Some(4));
+}

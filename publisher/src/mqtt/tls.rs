@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use shared::regular_file;
+use zeroize::Zeroizing;
 
 /// The files that TLS is configured with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -145,7 +146,7 @@ fn read<T>(
 ) -> Result<T, TlsError> {
     regular_file::read(path, LONGEST_FILE_BYTES)
         .map_err(rustls::pki_types::pem::Error::Io)
-        .and_then(|(bytes, _)| parse(&bytes))
+        .and_then(|(bytes, _)| parse(&Zeroizing::new(bytes)))
         .map_err(|error| file_error(key, path, &error))
 }
 

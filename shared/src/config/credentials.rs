@@ -8,6 +8,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use super::secret::{SecretText, read_private};
 
 /// User and password for the broker.
@@ -72,18 +74,18 @@ fn from_properties(bytes: &[u8]) -> Result<(Credentials, usize), String> {
         properties
             .iter()
             .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.clone())
+            .find(|(key, _)| key.as_str() == name)
+            .map(|(_, value)| value.as_str())
     };
     let unused = properties
         .iter()
-        .filter(|(key, _)| key != "user" && key != "password")
+        .filter(|(key, _)| !["user", "password"].contains(&key.as_str()))
         .count();
     match last("user") {
         Some(user) if !user.is_empty() => Ok((
             Credentials {
-                user,
-                password: last("password").map(SecretText::new),
+                user: user.to_owned(),
+                password: last("password").map(|password| SecretText::new(password.to_owned())),
             },
             unused,
         )),
@@ -92,7 +94,7 @@ fn from_properties(bytes: &[u8]) -> Result<(Credentials, usize), String> {
             let alike = ["username", "User", "login", "mqtt.user"];
             let meant = alike
                 .iter()
-                .find(|name| properties.iter().any(|(key, _)| key == *name));
+                .find(|name| properties.iter().any(|(key, _)| key.as_str() == **name));
             let meant = meant.map_or_else(String::new, |name| format!(" (it has `{name}`)"));
             Err(format!(
                 "has no `user`{meant}; expected the lines `user=NAME` and `password=PASSWORD`"
@@ -101,17 +103,35 @@ fn from_properties(bytes: &[u8]) -> Result<(Credentials, usize), String> {
     }
 }
 
-/// UTF-8 where it is valid, else Latin-1, which is what Java wrote for twenty years.
-fn decode(bytes: &[u8]) -> String {
+/// A piece of the file on the way to what it says. Each is made with room for all of it: one that grows leaves pieces of
+/// itself behind in memory.
+type Piece = Zeroizing<String>;
+
+fn piece(longest: usize) -> Piece {
+    Zeroizing::new(String::with_capacity(longest))
+}
+
+/// UTF-8 where it is valid, else Latin-1, which is what Java wrote for twenty years. Every line end becomes `\n`.
+fn decode(bytes: &[u8]) -> Piece {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let mut decoded = piece(2 * bytes.len());
     match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => bytes.iter().copied().map(char::from).collect(),
+        Ok(text) => decoded.push_str(text),
+        Err(_) => decoded.extend(bytes.iter().copied().map(char::from)),
     }
+    let mut text = piece(decoded.len());
+    for (index, line) in decoded.split('\n').enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        text.extend(line.chars().map(|c| if c == '\r' { '\n' } else { c }));
+    }
+    text
 }
 
 /// Keys and values in the order of the file.
-fn properties(text: &str) -> Result<Vec<(String, String)>, String> {
+fn properties(text: &str) -> Result<Vec<(Piece, Piece)>, String> {
     let mut properties = Vec::new();
     for (number, line) in logical_lines(text) {
         let (key, value) = split(&line);
@@ -125,30 +145,37 @@ const BLANKS: [char; 3] = [' ', '\t', '\x0c'];
 
 /// Lines joined where one ends in an odd number of backslashes, without comments and blank lines, each
 /// with the number of its first.
-fn logical_lines(text: &str) -> Vec<(usize, String)> {
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let mut lines = Vec::new();
-    let mut begun: Option<(usize, String)> = None;
-    for (index, line) in text.split('\n').enumerate() {
-        let line = line.trim_start_matches(BLANKS);
+fn logical_lines(text: &str) -> Vec<(usize, Piece)> {
+    let lines: Vec<&str> = text
+        .split('\n')
+        .map(|line| line.trim_start_matches(BLANKS))
+        .collect();
+    let mut logical = Vec::new();
+    let mut begun: Option<(usize, Piece)> = None;
+    for (index, line) in lines.iter().enumerate() {
         if begun.is_none() && (line.is_empty() || line.starts_with(['#', '!'])) {
             continue;
         }
-        let backslashes = line.len() - line.trim_end_matches('\\').len();
-        let goes_on = backslashes % 2 == 1;
-        let content = if goes_on {
-            line.strip_suffix('\\').unwrap_or(line)
-        } else {
-            line
-        };
-        let (_, joined) = begun.get_or_insert_with(|| (index + 1, String::new()));
-        joined.push_str(content);
-        if !goes_on {
-            lines.extend(begun.take());
+        let content = line.strip_suffix('\\').filter(|_| goes_on(line));
+        let (_, joined) = begun.get_or_insert_with(|| {
+            let rest = lines.get(index..).unwrap_or_default();
+            let last = rest.iter().position(|line| !goes_on(line)).unwrap_or(rest.len());
+            let length = rest.iter().take(last + 1).map(|line| line.len()).sum();
+            (index + 1, piece(length))
+        });
+        joined.push_str(content.unwrap_or(line));
+        if content.is_none() {
+            logical.extend(begun.take());
         }
     }
-    lines.extend(begun);
-    lines
+    logical.extend(begun);
+    logical
+}
+
+/// Whether the next line belongs to this one.
+fn goes_on(line: &str) -> bool {
+    let backslashes = line.len() - line.trim_end_matches('\\').len();
+    backslashes % 2 == 1
 }
 
 /// Key and value, both still escaped: the key ends at the first blank, `=` or `:` without a backslash.
@@ -169,8 +196,8 @@ fn split(line: &str) -> (&str, &str) {
 
 /// Replaces `\t`, `\n`, `\r`, `\f`, `\uXXXX` (UTF-16, so pairs stand for one character); before anything
 /// else a backslash is dropped.
-fn unescape(text: &str) -> Result<String, String> {
-    let mut units: Vec<u16> = Vec::with_capacity(text.len());
+fn unescape(text: &str) -> Result<Piece, String> {
+    let mut units = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         let plain =
@@ -196,11 +223,16 @@ fn unescape(text: &str) -> Result<String, String> {
             };
         units.extend_from_slice(plain.encode_utf16(&mut [0; 2]));
     }
-    String::from_utf16(&units).map_err(|_| "has half of a `\\u` pair; expected both halves".to_owned())
+    let mut unescaped = piece(3 * units.len());
+    for character in char::decode_utf16(units.iter().copied()) {
+        unescaped.push(character.map_err(|_| "has half of a `\\u` pair; expected both halves")?);
+    }
+    Ok(unescaped)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::secret::memory;
     use super::*;
 
     fn read(text: &[u8]) -> (String, Option<String>) {
@@ -209,6 +241,36 @@ mod tests {
             credentials.user,
             credentials.password.map(|password| password.expose().to_owned()),
         )
+    }
+
+    #[test]
+    fn a_password_that_is_dropped_is_in_the_memory_no_longer() {
+        // Made here, so that nothing but what is looked for holds it. The é is two bytes and the backslash none.
+        const LENGTH: usize = 48;
+        let letter = |index: usize| b"ghijklmnopqrstuvwxyz"[index * index % 20];
+        for (before, after) in [
+            ("user=a\npassword=", ""),
+            ("user=\\\nb\npassword = \\\n x\u{e9}", "\nhost=c\r\n"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("credentials");
+            std::fs::write(&path, before).unwrap();
+            memory::write(&path, LENGTH, letter);
+            memory::write(&path, after.len(), |index| after.as_bytes()[index]);
+            let (credentials, _) = Credentials::load(&path).unwrap();
+            let password = credentials.password.as_ref().unwrap().expose();
+            assert_eq!(
+                password.len() - (before.len() > 20).then_some("xé".len()).unwrap_or(0),
+                LENGTH
+            );
+            assert_eq!(
+                memory::copies(LENGTH, letter),
+                1,
+                "the password, and nothing of the file"
+            );
+            drop(credentials);
+            assert_eq!(memory::copies(LENGTH, letter), 0);
+        }
     }
 
     #[track_caller]
@@ -262,7 +324,7 @@ mod tests {
         assert_reads("us\\u0065r=a\npassword=b", "a", "b");
         assert_eq!(
             properties("a\\=b\\ c=d").unwrap(),
-            [("a=b c".to_owned(), "d".to_owned())]
+            [("a=b c".to_owned().into(), "d".to_owned().into())]
         );
     }
 

@@ -1,4 +1,9 @@
-//! The meter's keys: values that are never printed, given in the configuration or in a file of their own.
+//! The meter's keys and the broker's password: values that are never printed and that are cleared from memory when they
+//! are no longer used. Keys are given in the configuration or in a file of their own.
+//!
+//! What is cleared are these values and all that is read on the way to them from a file of their own. What cannot be:
+//! a key that stands in the configuration file, in the environment or on the command line, of which the YAML library,
+//! the kernel and the arguments hold copies; what is handed to other crates, see `publisher::mqtt`.
 
 use std::fmt;
 use std::io;
@@ -6,18 +11,31 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{getegid, geteuid};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::KeySource;
 use crate::regular_file;
 
-/// A 128-bit key. It does not print.
+/// A 128-bit key. It does not print. Moving it leaves no copy behind.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SecretKey([u8; 16]);
+pub struct SecretKey(Box<[u8; 16]>);
 
 impl SecretKey {
     /// The key's bytes, for the cipher alone.
     pub fn bytes(&self) -> &[u8; 16] {
         &self.0
+    }
+}
+
+impl From<[u8; 16]> for SecretKey {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(Box::new(bytes))
+    }
+}
+
+impl Drop for SecretKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -39,6 +57,12 @@ impl SecretText {
     /// The text, for the broker alone.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Drop for SecretText {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -76,7 +100,7 @@ impl KeySource {
     /// Where the file cannot be read or holds no key. A later try may succeed.
     pub fn load(&self) -> Result<(SecretKey, Vec<String>), KeyError> {
         let path = match self {
-            Self::Key(bytes) => return Ok((SecretKey(*bytes), Vec::new())),
+            Self::Key(key) => return Ok((key.clone(), Vec::new())),
             Self::File(path) => path,
         };
         let unreadable = |source| KeyError::Unreadable {
@@ -88,7 +112,7 @@ impl KeySource {
             .ok()
             .and_then(|text| parse_key(text.trim()));
         let key = key.ok_or_else(|| KeyError::NoKey { path: path.clone() })?;
-        Ok((SecretKey(key), warning.into_iter().collect()))
+        Ok((key, warning.into_iter().collect()))
     }
 }
 
@@ -140,26 +164,23 @@ pub(super) fn is_in_place_of_path(text: &str) -> bool {
 }
 
 /// The 16 bytes of 32 hex digits.
-fn parse_key(text: &str) -> Option<[u8; 16]> {
-    let digits: Vec<u8> = text
-        .chars()
-        .map(|c| c.to_digit(16).map(|digit| digit as u8))
-        .collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits
-        .chunks_exact(2)
-        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-        .collect();
-    if digits.len() == 32 {
-        bytes.try_into().ok()
-    } else {
-        None
+fn parse_key(text: &str) -> Option<SecretKey> {
+    let mut key = SecretKey::from([0; 16]);
+    if text.len() != 2 * key.0.len() {
+        return None;
     }
+    for (byte, pair) in key.0.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        for digit in pair {
+            *byte = *byte << 4 | char::from(*digit).to_digit(16)? as u8;
+        }
+    }
+    Some(key)
 }
 
 /// The bytes of a file that only this user should read, and a warning if others can.
-pub(super) fn read_private(path: &Path) -> io::Result<(Vec<u8>, Option<String>)> {
+pub(super) fn read_private(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, Option<String>)> {
     let (bytes, metadata) = regular_file::read(path, LONGEST_SECRET_FILE_BYTES)?;
-    Ok((bytes, others_read(path, &metadata)))
+    Ok((Zeroizing::new(bytes), others_read(path, &metadata)))
 }
 
 /// A warning if this file, which holds a secret, can be read by others than those it is meant for. None if it cannot be
@@ -190,6 +211,9 @@ pub(super) fn others_read(path: &Path, metadata: &std::fs::Metadata) -> Option<S
 
 /// Longest file with a key or credentials, in bytes.
 const LONGEST_SECRET_FILE_BYTES: u64 = 64 * 1024;
+
+#[cfg(test)]
+pub(super) mod memory;
 
 #[cfg(test)]
 mod tests {
@@ -285,6 +309,34 @@ mod tests {
             let fault = KeySource::File(path).load().expect_err("no key").to_string();
             assert!(text.is_empty() || !fault.contains(text), "{fault}");
         }
+    }
+
+    #[test]
+    fn a_key_that_is_dropped_is_in_the_memory_no_longer() {
+        // Made here, so that nothing but what is looked for holds it.
+        let byte = |index: usize| (index as u8).wrapping_mul(0x4F) ^ 0xA7;
+        let digit = |index: usize| {
+            let half = if index % 2 == 0 {
+                byte(index / 2) >> 4
+            } else {
+                byte(index / 2) & 0xF
+            };
+            b"0123456789abcdef"[usize::from(half)]
+        };
+        let (folder, path) = file(b"", 0o600);
+        memory::write(&path, 32, digit);
+        let source = KeySource::File(path);
+        let (key, _) = source.load().unwrap();
+        let moved = Some((0, key.clone()));
+        assert_eq!(
+            memory::copies(16, byte),
+            2,
+            "the key and its clone, and none from moving it"
+        );
+        assert_eq!(memory::copies(32, digit), 0, "what was read of the file");
+        drop((key, moved));
+        assert_eq!(memory::copies(16, byte), 0);
+        drop(folder);
     }
 
     #[test]

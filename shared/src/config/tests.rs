@@ -240,7 +240,9 @@ queue:
                 crc: CrcPolicy::Required,
             },
             decryption: DecryptionConfig {
-                decryption_key: Some(KeySource::Key(key.try_into().unwrap())),
+                decryption_key: Some(KeySource::Key(SecretKey::from(
+                    <[u8; 16]>::try_from(key).unwrap(),
+                ))),
                 authentication_key: Some(KeySource::File("/etc/auth".into())),
                 on_undecryptable: OnTrouble::Skip,
             },
@@ -350,7 +352,9 @@ queue:
             1 << 30
         );
         let key = "decryption_key: 00000000000000000000000000000001";
-        assert!(matches!(config(key).decryption.decryption_key, Some(KeySource::Key(key)) if key[15] == 1));
+        assert!(
+            matches!(config(key).decryption.decryption_key, Some(KeySource::Key(key)) if key.bytes()[15] == 1)
+        );
     }
 
     #[test]
