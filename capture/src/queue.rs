@@ -89,6 +89,8 @@ pub const MAX_TELEGRAM_BYTES: usize = shared::telegram::assembler::MAX_TELEGRAM_
 /// Bytes of telegrams that wait in memory while they cannot be made durable. The oldest are kept: the
 /// newest are refused, and so were never accepted.
 pub const MAX_BUFFERED_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of blocks after which a flush makes room again before it goes on.
+const PART_BYTES: usize = 32 * 1024;
 
 /// The queue, held by the one thread that appends.
 pub struct Queue {
@@ -119,6 +121,8 @@ pub struct Queue {
     has_room_until: Option<Instant>,
     /// When, by the clock that does not jump in microseconds, the folder was last measured and was far from its bound.
     measured_at_us: Option<u64>,
+    /// What has gone to make room since upkeep last told.
+    gone: Maintained,
     on_step: Option<StepHook>,
 }
 
@@ -270,10 +274,23 @@ impl Queue {
     /// What was appended stays in memory and invisible, what was committed stays to be written; the next
     /// flush writes both again, into a database that is opened anew where that is needed.
     pub fn flush(&mut self) -> Result<Flushed, FlushError> {
-        let head = self.mark.head;
+        let mut records = 0;
         if self.buffer.is_empty() && self.dirty_cursors.is_empty() && self.trouble.is_none() {
-            return Ok(Flushed { records: 0, head });
+            let head = self.mark.head;
+            return Ok(Flushed { records, head });
         }
+        loop {
+            records += self.flush_part()?;
+            if self.buffer.is_empty() {
+                let head = self.mark.head;
+                return Ok(Flushed { records, head });
+            }
+        }
+    }
+
+    /// Makes as much durable as is written at a time, with room made for it first. Returns how many records.
+    fn flush_part(&mut self) -> Result<u64, FlushError> {
+        let head = self.mark.head;
         self.recover()?;
         let has_journal = {
             let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
@@ -281,9 +298,10 @@ impl Queue {
         };
         let blocks = self
             .buffer
-            .encode(&mut self.writer, self.mark.generation, has_journal)
+            .encode(&mut self.writer, self.mark.generation, has_journal, PART_BYTES)
             .map_err(|error| self.failed("compressing for", &error))?;
-        let last = self.buffer.last_sequence().unwrap_or(head);
+        self.make_room(blocks.iter().map(|(entry, _)| retention::cost_bytes(entry)).sum())?;
+        let last = blocks.last().map_or(head, |(entry, _)| entry.last);
         if last > self.mark.ceiling {
             self.mark.ceiling = last + CEILING_STEP;
             self.write_mark_synced()?;
@@ -315,14 +333,13 @@ impl Queue {
         self.step("flush written");
 
         self.dirty_cursors.clear();
-        let records = self.buffer.len() as u64;
-        if self.buffer.live() > 0 {
-            self.accepted.telegrams += self.buffer.live();
+        let (records, live) = self.buffer.forget(last);
+        if live > 0 {
+            self.accepted.telegrams += live;
             if let LastArrival::Uptime(uptime) = self.last_arrival {
                 self.accepted.last_uptime_us = Some(uptime);
             }
         }
-        self.buffer.clear();
         self.trouble = None;
         self.mark.head = last;
         self.mark.next = self.mark.next.max(last + 1);
@@ -350,7 +367,7 @@ impl Queue {
                 view.index.insert(*entry);
             }
             view.head = last;
-            view.is_unflushed = false;
+            view.is_unflushed = !self.buffer.is_empty();
             view.is_changing = false;
             view.last_arrival = self.last_arrival;
         }
@@ -359,7 +376,7 @@ impl Queue {
             path: self.layout.mark(),
             source,
         })?;
-        Ok(Flushed { records, head: last })
+        Ok(records)
     }
 
     /// Adds the grouping of the last flushes' blocks to a change, where there are enough: what goes and

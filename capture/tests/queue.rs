@@ -8,6 +8,7 @@
 //! | `crash` | killed or cut off between any two steps |
 //! | `damage` | flipped bytes, zeroed pages, cut files |
 //! | `room` | full, read-only and vanished folders; the bound on the size |
+//! | `flood` | the bound on the size at any moment, however much comes at once |
 //! | `large` | telegrams as large as there are, that do not compress |
 //! | `journal` | what waits beside sled is as safe as what is in it |
 //! | `identities` | a copy of the folder that is put back gives no sequence again under the same identity |
@@ -32,6 +33,8 @@ mod bytes;
 mod crash;
 #[path = "queue/damage.rs"]
 mod damage;
+#[path = "queue/flood.rs"]
+mod flood;
 #[path = "queue/identities.rs"]
 mod identities;
 #[path = "queue/journal.rs"]

@@ -13,24 +13,30 @@ use super::merge;
 #[derive(Debug, Default)]
 pub struct Buffer {
     records: Vec<Record>,
-    /// Silences of the records that came from the meter, beside each record.
-    elapsed_ms: Vec<u64>,
+    /// Beside each record its silence, if it came from the meter.
+    elapsed_ms: Vec<Option<u64>>,
     bytes: usize,
-    live: u64,
 }
 
 impl Buffer {
     /// Adds a record. `is_live` where its silence passed on this machine.
     pub fn push(&mut self, record: Record, is_live: bool) {
         self.bytes += record.telegram.len();
-        self.elapsed_ms.push(if is_live { record.silence_ms } else { 0 });
-        self.live += u64::from(is_live);
+        self.elapsed_ms.push(is_live.then_some(record.silence_ms));
         self.records.push(record);
     }
 
-    /// Forgets all: they are durable.
-    pub fn clear(&mut self) {
-        *self = Self::default();
+    /// Forgets the first ones, up to this sequence: they are durable. Returns how many they were, and how many of them
+    /// came from the meter.
+    pub fn forget(&mut self, last: u64) -> (u64, u64) {
+        let count = self.records.partition_point(|record| record.sequence <= last);
+        let gone = self.records.drain(..count);
+        self.bytes -= gone.map(|record| record.telegram.len()).sum::<usize>();
+        let live = self.elapsed_ms.drain(..count).flatten().count() as u64;
+        if self.records.is_empty() {
+            *self = Self::default();
+        }
+        (count as u64, live)
     }
 
     /// How many there are.
@@ -48,18 +54,8 @@ impl Buffer {
         self.bytes
     }
 
-    /// How many of them came from the meter.
-    pub fn live(&self) -> u64 {
-        self.live
-    }
-
-    /// Sequence of the last one.
-    pub fn last_sequence(&self) -> Option<u64> {
-        self.records.last().map(|record| record.sequence)
-    }
-
-    /// All of them as blocks: one, or as many as keep each within the bounds of [`merge`]. A small one is not compressed
-    /// where `is_plain`.
+    /// The first of them as blocks, each within the bounds of [`merge`], until these have `most_bytes`; in general all
+    /// of them as one. A small one is not compressed if `is_plain`.
     ///
     /// # Errors
     /// Where zstd cannot get its memory.
@@ -68,12 +64,14 @@ impl Buffer {
         writer: &mut BlockWriter,
         generation: u32,
         is_plain: bool,
+        most_bytes: usize,
     ) -> std::io::Result<Vec<(Entry, Vec<u8>)>> {
         let mut blocks = Vec::new();
         let mut from = 0;
+        let mut stored = 0;
         // Neighbours compress alike: what was too many before is so again.
         let mut most = usize::MAX;
-        while from < self.records.len() {
+        while from < self.records.len() && stored < most_bytes {
             let mut count = self.group_length(from).min(most);
             loop {
                 let records = self.records.get(from..from + count).unwrap_or_default();
@@ -82,6 +80,7 @@ impl Buffer {
                     .get(from..from + count)
                     .unwrap_or_default()
                     .iter()
+                    .flatten()
                     .sum();
                 let raw_bytes: usize = records.iter().map(raw_bytes).sum();
                 let bytes = if is_plain && raw_bytes <= block::MAX_PLAIN_BYTES {
@@ -94,6 +93,7 @@ impl Buffer {
                     most = count;
                     continue;
                 }
+                stored += bytes.len();
                 let header = block::read_header(&bytes).map_err(std::io::Error::other)?;
                 blocks.push((Entry::new(&header, merge::place(&header)), bytes));
                 break;

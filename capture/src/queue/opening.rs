@@ -21,7 +21,7 @@ use super::index::{Entry, Index, Place};
 use super::layout::{self, Layout};
 use super::losses::Losses;
 use super::mark::{CEILING_STEP, Mark, MarkFile};
-use super::outcome::{Accepted, OpenReport, QueueOptions};
+use super::outcome::{Accepted, Maintained, OpenReport, QueueOptions};
 use super::reader::{LastArrival, Shared, View};
 use super::restore::{self, Restored};
 use super::salvage::{Salvage, cut, is_superseded, resolve};
@@ -104,6 +104,7 @@ impl Queue {
             last_upkeep: None,
             has_room_until: None,
             measured_at_us: None,
+            gone: Maintained::default(),
             on_step: None,
             layout,
         };

@@ -89,6 +89,7 @@ fn fill(to: &Store, from: &Store, entries: &[Entry], cursors: Vec<(String, u64)>
         change.put.push((entry.place, entry.first, block));
         if bytes >= COPY_BYTES {
             to.draft(&change)?;
+            to.collect()?;
             change = Change::default();
             bytes = 0;
         }

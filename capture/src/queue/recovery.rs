@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::headroom::{self, Room};
 use super::mark::MarkFile;
-use super::store::{self, Change, StoreErrorKind};
+use super::store::{self, Change, Store, StoreErrorKind};
 use super::{FlushError, OpenReport, Queue, StoreError, identities, layout, opening, retention};
 
 /// What is wrong, and when to try again.
@@ -53,9 +53,17 @@ impl Queue {
 
     /// Carries a change out. Where that fails the database is closed.
     pub(super) fn write(&mut self, change: &Change) -> Result<(), FlushError> {
+        self.with_store(|store| store.write(change))
+    }
+
+    /// Has the database do something. Where that fails it is closed.
+    pub(super) fn with_store(
+        &mut self,
+        work: impl FnOnce(&Store) -> Result<(), StoreError>,
+    ) -> Result<(), FlushError> {
         let result = {
             let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
-            store.as_ref().map(|store| store.write(change))
+            store.as_ref().map(work)
         };
         match result {
             Some(Ok(())) => Ok(()),
@@ -104,7 +112,7 @@ impl Queue {
         })
     }
 
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.shared
             .store
             .read()

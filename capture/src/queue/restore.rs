@@ -3,11 +3,14 @@
 //! It goes into `sled-new`, which becomes `sled` when it is complete. Until then `sled-new` alone, beside what was
 //! moved aside, is the sign that this is under way: cut off anywhere, it is begun again at the next opening.
 //!
+//! What was moved aside and the new one are often more than the folder's bound. Then what was moved aside is first cut
+//! down to the blocks that are whole.
+//!
 //! Where the disk has no room for all of it only the newest come back, at worst none: capture must not stand still.
 //! The rest is told as lost, and may be imported from what was moved aside.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::headroom;
@@ -57,7 +60,7 @@ pub(super) fn run(
     tail: u64,
 ) -> Result<Restored, OpenError> {
     let (database, new) = (layout.database(), layout.database_new());
-    let found = Salvage::search(damaged).unwrap_or_default();
+    let found = within_bound(layout, options, damaged);
     let free = headroom::free_bytes(layout.root()).saturating_sub(options.reserve_free_bytes);
     let mut room = retention::max_cost_bytes(free.min(options.max_size_bytes)).min(found.cost_bytes());
     let from = loop {
@@ -79,6 +82,75 @@ pub(super) fn run(
     })
 }
 
+/// What is whole in a database that was moved aside. Where both it and the new one would be more than the folder's bound
+/// it is cut down first to what is whole, in one file, at worst to the newest of that.
+fn within_bound(layout: &Layout, options: &QueueOptions, damaged: &Path) -> Salvage {
+    if damaged.join(LOG).exists() {
+        // Of a start that was cut off while it was written.
+        let _ = fs::remove_file(damaged.join(GATHERED));
+    }
+    let search = || Salvage::search(damaged).unwrap_or_default();
+    let room = || {
+        options
+            .max_size_bytes
+            .saturating_sub(layout::disk_bytes(layout.root()))
+    };
+    let found = search();
+    let needed = retention::disk_bytes(found.cost_bytes());
+    for older in layout.damaged().iter().filter(|older| *older != damaged) {
+        if needed > room() {
+            // What cannot be removed is no reason to stand still.
+            let _ = fs::remove_dir_all(older);
+        }
+    }
+    if needed <= room() {
+        return found;
+    }
+    match gather(&found, damaged, found.newest_within(room())) {
+        Ok(()) => search(),
+        Err(error) => {
+            // As where the disk is full: then less comes back, and the rest may be imported.
+            tracing::debug!(
+                "what is whole in {} stays where it is: {error}",
+                damaged.display()
+            );
+            found
+        }
+    }
+}
+
+/// Puts the whole blocks from a sequence on into one file of the folder that they are in, durably, and removes the
+/// others. Cut off, all is there at least once.
+fn gather(found: &Salvage, damaged: &Path, from: u64) -> io::Result<()> {
+    let path = damaged.join(GATHERED);
+    let write = |file: File| {
+        let mut file = BufWriter::new(file);
+        for (_, bytes) in found.stored_from(from) {
+            file.write_all(&bytes)?;
+        }
+        file.into_inner()?.sync_all()?;
+        layout::sync_folder(damaged)
+    };
+    let file = File::create_new(&path)?;
+    if let Err(error) = write(file) {
+        let _ = fs::remove_file(&path);
+        return Err(error);
+    }
+    // The log first: as long as it is there, the file may not be complete.
+    fs::remove_file(damaged.join(LOG)).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })?;
+    layout::sync_folder(damaged)?;
+    for entry in fs::read_dir(damaged)?.flatten() {
+        let other = entry.path();
+        if other != path {
+            fs::remove_dir_all(&other).or_else(|_| fs::remove_file(&other))?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether it may work with less: there was no room, or sled gave up.
 fn is_worth_less(error: &StoreError) -> bool {
     matches!(error.kind, StoreErrorKind::Full | StoreErrorKind::Damaged)
@@ -97,6 +169,7 @@ fn fill(new: &Path, options: &QueueOptions, found: &Salvage, from: u64) -> Resul
             change.put.push((entry.place, entry.first, bytes));
             if change.put.len() >= BLOCKS_AT_ONCE {
                 to.draft(&std::mem::take(&mut change))?;
+                to.collect()?;
             }
         }
         to.draft(&change)?;
@@ -111,6 +184,10 @@ fn fill(new: &Path, options: &QueueOptions, found: &Salvage, from: u64) -> Resul
     Ok(())
 }
 
+/// The file in a folder that was moved aside.
+const GATHERED: &str = "blocks";
+/// The file of sled that most of them come from.
+const LOG: &str = "db";
 /// Blocks that are put into the new database at a time.
 const BLOCKS_AT_ONCE: usize = 64;
 /// Below this no smaller part is tried.

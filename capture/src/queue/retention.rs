@@ -27,28 +27,17 @@ use std::time::Duration;
 
 use super::index::{Entry, Index};
 
-/// What the decision depends on beside the blocks.
+/// What it depends on whether a block is old.
 #[derive(Debug, Clone, Copy)]
 pub struct Circumstances {
     /// The system's clock, in microseconds since 1970.
     pub now_us: i64,
     /// Time since the last record by the clock that does not jump, in milliseconds.
     pub silence_ms: u64,
-    /// How long committed records are kept; none is for ever.
-    pub retention: Option<Duration>,
-    /// The lowest cursor; none where there is no consumer.
-    pub lowest_cursor: Option<u64>,
-    /// Bound on the sum of the blocks' cost.
-    pub max_cost_bytes: u64,
-}
-
-/// What should go.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
-    /// Blocks that are old: delivered, and kept long enough.
-    pub old: Vec<Entry>,
-    /// Blocks beyond the bound, whether delivered or not.
-    pub surplus: Vec<Entry>,
+    /// How long committed records are kept.
+    pub retention: Duration,
+    /// The lowest cursor.
+    pub lowest_cursor: u64,
 }
 
 /// What a block costs in the database: its bytes, its key, and sled's own record of it.
@@ -71,33 +60,38 @@ pub fn max_cost_bytes(max_size_bytes: u64) -> u64 {
     max_size_bytes.saturating_sub(DISK_FIXED_BYTES).saturating_mul(10) / DISK_PER_COST_TENTHS
 }
 
-/// Decides for the oldest blocks, at most `limit` of them: what goes is always the oldest, so that no
-/// hole is made.
-pub fn decide(index: &Index, circumstances: &Circumstances, limit: usize) -> Verdict {
-    let mut verdict = Verdict::default();
+/// The oldest blocks, at most `limit` of them, that must go for all to cost no more than `max_cost_bytes`, whether
+/// delivered or not.
+pub fn surplus(index: &Index, max_cost_bytes: u64, limit: usize) -> Vec<Entry> {
     let mut cost = total_cost_bytes(index);
-    // The newest block always stays: the head must be readable.
-    let newest = index.last();
-    let mut blocks = index
-        .iter()
-        .filter(|entry| Some(entry.last) != newest)
-        .take(limit)
-        .peekable();
+    oldest(index, limit)
+        .take_while(|entry| {
+            let is_surplus = cost > max_cost_bytes;
+            cost -= cost_bytes(entry);
+            is_surplus
+        })
+        .collect()
+}
 
-    while let Some(entry) = blocks.next_if(|_| cost > circumstances.max_cost_bytes) {
-        cost -= cost_bytes(entry);
-        verdict.surplus.push(*entry);
-    }
-    let (Some(retention), Some(cursor)) = (circumstances.retention, circumstances.lowest_cursor) else {
-        return verdict;
-    };
-    let candidates: Vec<Entry> = blocks.take_while(|entry| entry.last < cursor).copied().collect();
+/// The oldest blocks, at most `limit` of them, so that no hole is made. The newest always stays: the head must be
+/// readable.
+fn oldest(index: &Index, limit: usize) -> impl Iterator<Item = Entry> {
+    let newest = index.last();
+    let blocks = index.iter().filter(move |entry| Some(entry.last) != newest);
+    blocks.take(limit).copied()
+}
+
+/// The oldest blocks, at most `limit` of them, that every consumer has and that have been kept long enough.
+pub fn old(index: &Index, circumstances: &Circumstances, limit: usize) -> Vec<Entry> {
+    let candidates: Vec<Entry> = oldest(index, limit)
+        .take_while(|entry| entry.last < circumstances.lowest_cursor)
+        .collect();
     let Some(last) = candidates.last() else {
-        return verdict;
+        return Vec::new();
     };
 
     // Both ages are counted from the newest block backwards.
-    let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+    let retention_ms = u64::try_from(circumstances.retention.as_millis()).unwrap_or(u64::MAX);
     let after = index.from(last.last + 1);
     let (mut elapsed_ms, mut captured_us) = after.fold(
         (circumstances.silence_ms, i64::MAX),
@@ -118,12 +112,11 @@ pub fn decide(index: &Index, circumstances: &Circumstances, limit: usize) -> Ver
         }
         elapsed_ms = elapsed_ms.saturating_add(entry.elapsed_ms);
     }
-    verdict.old.extend(candidates.into_iter().take(old));
-    verdict
+    candidates.into_iter().take(old).collect()
 }
 
 const BLOCK_OVERHEAD_BYTES: u64 = 64;
 /// sled's file, in tenths of what the blocks in it cost: measured, see `tests/bench queue`.
 const DISK_PER_COST_TENTHS: u64 = 34;
-/// What an empty queue takes: the journal, the segment being written, free ones, the mark.
-const DISK_FIXED_BYTES: u64 = 3 * 1024 * 1024 + 320 * 1024;
+/// What an empty queue takes: the journal, the segments that are written and cleared while much comes, the mark.
+const DISK_FIXED_BYTES: u64 = 4 * 1024 * 1024 + 320 * 1024;

@@ -24,6 +24,9 @@
 //!   larger has a key without a value on either side, so that no leaf holds many of them.
 //! * It writes over a segment whose pages it has written anew once the segment after those is full, whether or not
 //!   anything was synced. So no more than a segment is written between two syncs: a large change is synced in pieces.
+//! * It moves one page out of a segment that is to be written over for every ten changes of a leaf. When much is added
+//!   and removed at once that is too few: segments wait to be cleared and its file grows, to forty times what is in it.
+//!   See [`Store::collect`].
 //! * Its seven threads wait for work a second at a time, each of them. See `slack`.
 //! * A flush of a few hundred bytes costs it 4.9 KB of writing and wakes all seven. So the blocks of the last flushes
 //!   are kept beside it. See `journal`.
@@ -38,7 +41,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -57,6 +60,16 @@ const MERGED: &str = "merged";
 const GROUPED: &str = "grouped";
 const RECENT: &str = "recent";
 const CURSORS: &str = "cursors";
+/// A leaf that means nothing: it is changed to have sled move pages.
+const TURNS: &str = "turns";
+/// Changes after which sled writes a leaf anew, and with it moves one page of a segment that it clears.
+const CHANGES_A_TURN: u8 = 11;
+/// A turn that writes less has moved no page, or a small one.
+const MOVING_BYTES: usize = 1024;
+/// After so many turns that moved nothing there is nothing to move.
+const IDLE_TURNS: usize = 16;
+/// Most bytes that are moved at a time. With many half-full segments there would be no end of it.
+const MOVED_AT_ONCE_BYTES: usize = 512 * 1024;
 const CACHE_BYTES: u64 = 1024 * 1024;
 const SEGMENT_BYTES: usize = 512 * 1024;
 /// Bytes of a change after which it is synced: three full blocks, or sixteen removals. With what sled writes anew
@@ -118,6 +131,7 @@ pub struct Store {
     grouped: sled::Tree,
     recent: sled::Tree,
     cursors: sled::Tree,
+    turns: sled::Tree,
     ballast: Ballast,
     /// None before it is begun, and where the disk had no room for it: then all goes to sled.
     journal: Option<Journal>,
@@ -125,6 +139,7 @@ pub struct Store {
     log: File,
     path: PathBuf,
     syncs: AtomicU32,
+    uncollected_bytes: AtomicUsize,
 }
 
 /// An opened database and what was found in it.
@@ -222,6 +237,7 @@ impl Store {
         let grouped = database.open_tree(GROUPED).map_err(failed)?;
         let recent = database.open_tree(RECENT).map_err(failed)?;
         let cursors = database.open_tree(CURSORS).map_err(failed)?;
+        let turns = database.open_tree(TURNS).map_err(failed)?;
         let ballast = Ballast::open(&database).map_err(failed)?;
         let log = File::open(path.join("db")).map_err(|error| from_io("opening", path, &error))?;
         let store = Self {
@@ -230,11 +246,13 @@ impl Store {
             grouped,
             recent,
             cursors,
+            turns,
             ballast,
             journal: None,
             log,
             path: path.to_owned(),
             syncs: AtomicU32::new(0),
+            uncollected_bytes: AtomicUsize::new(0),
         };
 
         // One that cannot be read is one that is gone: the mark tells what was in it.
@@ -441,6 +459,11 @@ impl Store {
         for (_, _, bytes) in plan.put {
             self.ballast.passed(bytes.len()).map_err(failed)?;
         }
+        let put_bytes: usize = plan.put.iter().map(|(_, _, bytes)| bytes.len()).sum();
+        self.uncollected_bytes.fetch_add(
+            put_bytes + (plan.put.len() + plan.remove.len()) * CHANGE_BYTES,
+            Ordering::Relaxed,
+        );
         self.settle_ballast("writing to", sync)?;
         let waiting = journal.map(Journal::cursors).unwrap_or_default();
         for (name, cursor) in waiting
@@ -529,6 +552,41 @@ impl Store {
             remove_from(self.tree(*place), *first).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Bytes of changes that sled got since [`Self::collect`] was called.
+    pub fn uncollected_bytes(&self) -> usize {
+        self.uncollected_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Has sled move what is left in segments that are mostly free, so that they can be written over, or cut off at the
+    /// end of the file.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn collect(&self) -> Result<(), StoreError> {
+        let failed = |error: sled::Error| from_sled("writing to", &self.path, &error);
+        self.uncollected_bytes.store(0, Ordering::Relaxed);
+        guarded("writing to", &self.path, || {
+            with_late_threads(|| {
+                let (mut idle_turns, mut moved_bytes, mut unsynced_bytes) = (0, 0, 0);
+                while idle_turns < IDLE_TURNS && moved_bytes < MOVED_AT_ONCE_BYTES {
+                    // The same value twice would be no change.
+                    for change in 0..CHANGES_A_TURN {
+                        self.turns.insert([0], &[change]).map_err(failed)?;
+                    }
+                    let written = self.database.flush().map_err(failed)?;
+                    idle_turns = if written < MOVING_BYTES { idle_turns + 1 } else { 0 };
+                    moved_bytes += written;
+                    unsynced_bytes += written;
+                    if unsynced_bytes > PIECE_BYTES {
+                        self.sync("writing to")?;
+                        unsynced_bytes = 0;
+                    }
+                }
+                self.sync("writing to")
+            })
+        })
     }
 
     fn settle_ballast(

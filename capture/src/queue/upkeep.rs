@@ -33,12 +33,18 @@ impl Queue {
         }
         self.group_recent(&mut done)?;
         self.merge(&mut done)?;
-        self.trim(now_us, uptime_us, is_due, &mut done)?;
+        if self.is_open() {
+            self.make_room(0)?;
+        }
         if is_due {
+            self.remove_old(now_us, uptime_us, &mut done)?;
             self.shrink(&done, uptime_us)?;
             // Tried again with the next step; the losses are in memory and shown.
             let _ = self.losses.save();
         }
+        let gone = std::mem::take(&mut self.gone);
+        done.trimmed_records += gone.trimmed_records;
+        done.lost_records += gone.lost_records;
         Ok(done)
     }
 
@@ -128,36 +134,64 @@ impl Queue {
         Ok(())
     }
 
-    fn trim(
-        &mut self,
-        now_us: i64,
-        uptime_us: u64,
-        is_due: bool,
-        done: &mut Maintained,
-    ) -> Result<(), FlushError> {
-        let lowest_cursor = self.cursors.values().copied().min();
-        let circumstances = retention::Circumstances {
-            now_us,
-            silence_ms: self.last_arrival.silence_ms(uptime_us, None),
-            retention: self.options.retention.filter(|_| is_due),
-            lowest_cursor,
-            max_cost_bytes: retention::max_cost_bytes(self.options.max_size_bytes),
-        };
-        let verdict = retention::decide(&self.shared.view().index, &circumstances, TRIM_BLOCKS);
-        let go: Vec<Entry> = verdict.surplus.iter().chain(&verdict.old).copied().collect();
-        self.remove(&go)?;
-        done.has_more |= go.len() >= TRIM_BLOCKS;
-        done.trimmed_records += verdict.old.iter().map(records).sum::<u64>();
-        for entry in &verdict.surplus {
-            let delivered = lowest_cursor.unwrap_or(0);
+    /// Removes the oldest blocks until those of `coming_bytes` have room within the bound.
+    pub(super) fn make_room(&mut self, coming_bytes: u64) -> Result<(), FlushError> {
+        let max_bytes = retention::max_cost_bytes(self.options.max_size_bytes).saturating_sub(coming_bytes);
+        loop {
+            let surplus = retention::surplus(&self.shared.view().index, max_bytes, TRIM_BLOCKS);
+            if surplus.is_empty() {
+                break;
+            }
+            self.remove(&surplus)?;
+            self.count_surplus(&surplus);
+        }
+        self.collect()
+    }
+
+    /// Keeps the database's file small when much was written, so that the folder stays within its bound.
+    fn collect(&mut self) -> Result<(), FlushError> {
+        let max_bytes = self.options.max_size_bytes;
+        let root = self.layout.root().to_owned();
+        self.with_store(|store| {
+            let is_due =
+                store.uncollected_bytes() >= COLLECT_BYTES && layout::disk_bytes(&root) > max_bytes / 8 * 5;
+            if is_due {
+                store.collect()?;
+                for _ in 0..MORE_COLLECTS {
+                    if layout::disk_bytes(&root) > max_bytes / 8 * 7 {
+                        store.collect()?;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        self.remove_damaged_beyond(max_bytes / 8 * 7);
+        Ok(())
+    }
+
+    /// Removes quarantined databases, the oldest first, until the folder is small enough: they can only be looked at.
+    fn remove_damaged_beyond(&self, max_bytes: u64) {
+        for oldest in self.layout.damaged() {
+            if layout::disk_bytes(self.layout.root()) <= max_bytes {
+                return;
+            }
+            // What cannot be removed now is tried again.
+            let _ = std::fs::remove_dir_all(oldest);
+        }
+    }
+
+    /// Notes what of these was lost: what a consumer had not committed.
+    fn count_surplus(&mut self, surplus: &[Entry]) {
+        let delivered = self.cursors.values().copied().min().unwrap_or(0);
+        for entry in surplus {
             if entry.last <= delivered {
-                done.trimmed_records += records(entry);
+                self.gone.trimmed_records += records(entry);
                 continue;
             }
             let first_sequence = entry.first.max(delivered + 1);
-            done.lost_records += entry.last - first_sequence + 1;
+            self.gone.lost_records += entry.last - first_sequence + 1;
             self.losses.add(Loss {
-                at_us: now_us,
+                at_us: jiff::Timestamp::now().as_microsecond(),
                 first_sequence,
                 last_sequence: entry.last,
                 cause: format!(
@@ -166,6 +200,25 @@ impl Queue {
                 ),
             });
         }
+    }
+
+    /// Removes blocks that every consumer has, and that are older than the retention.
+    fn remove_old(&mut self, now_us: i64, uptime_us: u64, done: &mut Maintained) -> Result<(), FlushError> {
+        let (Some(retention), Some(lowest_cursor)) =
+            (self.options.retention, self.cursors.values().copied().min())
+        else {
+            return Ok(());
+        };
+        let circumstances = retention::Circumstances {
+            now_us,
+            silence_ms: self.last_arrival.silence_ms(uptime_us, None),
+            retention,
+            lowest_cursor,
+        };
+        let old = retention::old(&self.shared.view().index, &circumstances, TRIM_BLOCKS);
+        self.remove(&old)?;
+        done.has_more |= old.len() >= TRIM_BLOCKS;
+        done.trimmed_records += old.iter().map(records).sum::<u64>();
         Ok(())
     }
 
@@ -253,9 +306,8 @@ impl Queue {
         if folder_bytes <= max_bytes {
             return Ok(());
         }
-        // Databases moved aside go first: they can only be looked at.
-        if let Some(oldest) = self.layout.damaged().first() {
-            let _ = std::fs::remove_dir_all(oldest);
+        if !self.layout.damaged().is_empty() {
+            self.remove_damaged_beyond(max_bytes);
             return Ok(());
         }
         let entries: Vec<Entry> = self.shared.view().index.iter().copied().collect();
@@ -294,6 +346,10 @@ fn store_is_tight(file_bytes: u64, live_bytes: u64) -> bool {
     file_bytes < live_bytes * 2 + 4 * 1024 * 1024
 }
 
+/// Bytes of changes after which the folder is looked at, and its file collected.
+const COLLECT_BYTES: usize = 32 * 1024;
+/// How often it is collected again while the folder is near its bound.
+const MORE_COLLECTS: u32 = 4;
 /// How often commits are written and ages looked at, in microseconds.
 const UPKEEP_INTERVAL_US: u64 = 5_000_000;
 /// How often a folder is measured that is far from its bound, in microseconds.

@@ -29,8 +29,8 @@ const LONGEST_RETENTION: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// A reading or two fit into the smallest; the largest is held in memory several times over.
 const MAX_PAYLOAD_BYTES: (u64, u64) = (1024, 16 * 1024 * 1024);
 
-/// The database takes a few MiB when it is empty.
-const MAX_SIZE_BYTES: (u64, u64) = (4 << 20, 1 << 50);
+/// The database needs some MiB to work in beside what it holds.
+const MAX_SIZE_BYTES: (u64, u64) = (8 << 20, 1 << 50);
 
 /// Longest path of a Unix socket on Linux, in bytes (`unix(7)`: 108 with the closing zero).
 const LONGEST_SOCKET_PATH_BYTES: usize = 107;

@@ -765,7 +765,7 @@ mod mistakes {
             ),
             (
                 "queue: {max_size: 1MiB}",
-                ["queue.max_size: `1MiB`", "expected 4MiB to"],
+                ["queue.max_size: `1MiB`", "expected 8MiB to"],
             ),
             (
                 "queue: {flush_interval: 1h}",
