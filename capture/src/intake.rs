@@ -7,8 +7,10 @@
 //!
 //! Invariant: a telegram that was accepted is in the channel or was taken from it, never dropped.
 //! When the queue's thread falls behind, the reader waits, and the operating system's buffers behind it.
+//! A peer at `tcp://` that sends much more than a meter is read at the rate of `budget`.
 //! Rejected stretches are counted, and the last few are kept, within a bound.
 
+mod budget;
 mod ledger;
 mod outages;
 mod reader;

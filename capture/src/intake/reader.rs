@@ -11,6 +11,7 @@ use shared::telegram::assembler::{Assembler, Check, Found, Rejected, Telegram};
 use shared::telegram::{identification, seven_bit};
 use tracing::{debug, info, warn};
 
+use super::budget::{Budget, Change, RATE_BYTES};
 use super::ledger::Ledger;
 use super::outages::Outages;
 use super::rejections::Rejections;
@@ -54,6 +55,12 @@ pub(super) struct Reader {
     found: Vec<Found>,
     search: LineSearch,
     pacing: Pacing,
+    /// Kept over connections, so that one that is made anew has no more.
+    budget: Budget,
+    /// How often a peer that sends fast, then slowly, makes a line.
+    fast_peers: Rate,
+    /// Whether it was said that the peer is fast.
+    is_told_fast: bool,
     rejections: Rejections,
     memory: Memory,
     /// The identification line of the last telegram.
@@ -76,6 +83,9 @@ impl Reader {
             search: LineSearch::new(port.line, memory.line),
             found: Vec::new(),
             pacing: Pacing::default(),
+            budget: Budget::new(clock::uptime()),
+            fast_peers: Rate::new(1),
+            is_told_fast: false,
             rejections: Rejections::default(),
             meter: None,
             tcp_silence: TCP_SILENCE,
@@ -130,15 +140,23 @@ impl Reader {
             if self.stop.is_asked() {
                 break End::Stopped;
             }
+            let longest = match self.allowance(port) {
+                Ok(longest) => longest.min(BUFFER_BYTES),
+                Err(pause) => {
+                    self.stop.wait(pause);
+                    continue;
+                }
+            };
+            let buffer = buffer.get_mut(..longest).unwrap_or_default();
             let pause = if self.paces() {
                 self.pacing.pause(clock::uptime())
             } else {
                 Duration::ZERO
             };
             let came = if pause > Duration::ZERO && !self.stop.wait(pause) {
-                port.read_now(&mut buffer)
+                port.read_now(buffer)
             } else {
-                port.read(&mut buffer, self.next_wait(silence.lasted), &self.stop)
+                port.read(buffer, self.next_wait(silence.lasted), &self.stop)
             };
             let line = match came {
                 Ok(Came::Bytes(bytes)) => {
@@ -148,6 +166,9 @@ impl Reader {
                         let _ = self.silent(before, silence.lasted);
                     }
                     silence = Silence::begin();
+                    if matches!(port, Port::Tcp(_)) {
+                        self.spend(bytes);
+                    }
                     match self.take(buffer.get(..bytes).unwrap_or_default()) {
                         Ok(line) => line,
                         Err(NobodyTakes) => break End::Stopped,
@@ -184,6 +205,39 @@ impl Reader {
         match self.hand_on() {
             Ok(_) => end,
             Err(NobodyTakes) => End::Stopped,
+        }
+    }
+
+    /// How many bytes may be read now; if none, how long that is to be waited for.
+    fn allowance(&mut self, port: &Port) -> Result<usize, Duration> {
+        match port {
+            Port::Tcp(_) => self.budget.allowance(clock::uptime()),
+            _ => Ok(BUFFER_BYTES),
+        }
+    }
+
+    /// So many bytes came over TCP.
+    fn spend(&mut self, bytes: usize) {
+        let Some(change) = self.budget.read(bytes) else {
+            return;
+        };
+        self.ledger.port_is(self.open_state());
+        let address = &self.port.address;
+        match change {
+            Change::UsedUp => {
+                if let Some(more) = self.fast_peers.say(clock::uptime()) {
+                    self.is_told_fast = true;
+                    warn!(
+                        "{address} sends faster than any meter: it is read at {} KiB a second from now on, and waits \
+                         meanwhile{more}",
+                        RATE_BYTES / 1024
+                    );
+                }
+            }
+            Change::Recovered if std::mem::take(&mut self.is_told_fast) => {
+                info!("{address} sends as slowly as a meter again");
+            }
+            Change::Recovered => {}
         }
     }
 
@@ -355,6 +409,9 @@ impl Reader {
         match &self.port.address {
             PortAddress::Serial(_) if self.search.is_settled() => format!("open at {}", self.search.line()),
             PortAddress::Serial(_) => format!("open, trying {}: no telegram yet", self.search.line()),
+            PortAddress::Tcp { .. } if self.budget.is_used_up() => {
+                "connected, sends faster than any meter".to_owned()
+            }
             PortAddress::Tcp { .. } => "connected".to_owned(),
             PortAddress::File(_) | PortAddress::Stdin => "being read".to_owned(),
         }
