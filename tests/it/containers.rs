@@ -21,6 +21,7 @@ use tests::deadline::{SOON, wait_for};
 use tests::folder::Folder;
 use tests::ports;
 use tests::process::{Process, Ran, run};
+use tests::subscriber::Subscriber;
 
 /// Long enough for an engine to make, start or stop containers on a busy machine.
 const A_WHILE: Duration = Duration::from_secs(120);
@@ -99,6 +100,23 @@ impl Composition {
     }
 
     fn up_with(files: &[&str], further: &str, prepare: impl FnOnce(&Folder)) -> Self {
+        let composition = Self::new(files, further, prepare);
+        composition.compose(&["up", "-d", "--no-build"]).done();
+        composition
+    }
+
+    /// Brings up the broker first, so that the subscriber hears the first message.
+    fn up_and_subscribe(files: &[&str], further: &str, filter: &str) -> (Self, Subscriber) {
+        let composition = Self::new(files, further, |_| {});
+        composition
+            .compose(&["up", "-d", "--no-build", "mosquitto"])
+            .done();
+        let subscriber = Subscriber::start(composition.port, filter);
+        composition.compose(&["up", "-d", "--no-build"]).done();
+        (composition, subscriber)
+    }
+
+    fn new(files: &[&str], further: &str, prepare: impl FnOnce(&Folder)) -> Self {
         let port = ports::free();
         let folder = Folder::new();
         prepare(&folder);
@@ -110,14 +128,12 @@ impl Composition {
             let further = further.replace("FOLDER", &folder.path().display().to_string());
             files.push(folder.write("test.yml", further));
         }
-        let composition = Self {
+        Self {
             name: format!("smartmeter-test-{port}"),
             files,
             port,
             _folder: folder,
-        };
-        composition.compose(&["up", "-d", "--no-build"]).done();
-        composition
+        }
     }
 
     /// `docker compose`, or its predecessor where that is what there is.
@@ -336,8 +352,6 @@ mod images {
 }
 
 mod hardening {
-    use tests::subscriber::Subscriber;
-
     use super::*;
 
     /// A field of `/proc/PID/status`.
@@ -651,16 +665,14 @@ mod upgrading {
     fn volumes_of_one_user_are_gone_on_with_by_two() {
         use std::os::unix::fs::PermissionsExt;
         use tests::ledger::Ledger;
-        use tests::subscriber::Subscriber;
-
         let over = "\
 services:
   publisher:
     user: '65532:65532'
     volumes: ['socket:/run/smartmeter-reader:rw']
 ";
-        let mut composition = Composition::up(&["docker-compose.yml", "demo.yml"], over);
-        let subscriber = Subscriber::start(composition.port, "energy/smartmeter");
+        let files = ["docker-compose.yml", "demo.yml"];
+        let (mut composition, subscriber) = Composition::up_and_subscribe(&files, over, "energy/smartmeter");
         let all =
             |subscriber: &Subscriber, composition: &Composition, up_to: u64| {
                 subscriber.wait_for(&format!("every reading up to {up_to}"), A_WHILE, |messages| {
@@ -736,7 +748,7 @@ mod delivery {
     use std::time::Instant;
 
     use tests::ledger::Ledger;
-    use tests::subscriber::{Received, Subscriber};
+    use tests::subscriber::Received;
 
     use super::*;
 
@@ -775,8 +787,8 @@ mod delivery {
     #[test]
     #[ignore = "needs a container engine: tests/containers"]
     fn nothing_is_lost_while_broker_and_containers_come_and_go() {
-        let composition = Composition::up(&["docker-compose.yml", "demo.yml"], "");
-        let subscriber = Subscriber::start(composition.port, &format!("{TOPIC}/#"));
+        let files = ["docker-compose.yml", "demo.yml"];
+        let (composition, subscriber) = Composition::up_and_subscribe(&files, "", &format!("{TOPIC}/#"));
         let head = wait_for("twelve telegrams", A_WHILE, || match composition.head() {
             head if head >= 12 => Ok(head),
             head => Err(format!("{head}\n{}", composition.said("capture"))),
@@ -925,8 +937,6 @@ mod delivery {
 }
 
 mod secrets {
-    use tests::subscriber::Subscriber;
-
     use super::*;
 
     const PASSWORD: &str = "correct-horse-battery";
@@ -1135,8 +1145,6 @@ services:
 }
 
 mod house {
-    use tests::subscriber::Subscriber;
-
     use super::*;
 
     const NOT_STARTED: &str = "mosquitto is not started: MQTT_BIND=0.0.0.0 opens it to other machines";
