@@ -9,6 +9,7 @@
 //! * [`outage`]: what is away for a while costs nothing that was accepted.
 //! * [`broker`]: nor what a broker denies, or does under its name.
 //! * [`hostile_broker`]: nor what a hostile one sends.
+//! * [`hostile_meter`]: nor does a hostile meter cost more than its budget.
 //! * [`slow_link`]: nor a slow link to it.
 //! * [`disk`]: nor does a disk that is full, or gone for a while.
 //! * [`crash`]: nor does `kill -9`, or SIGTERM.
@@ -45,6 +46,7 @@ mod dialects;
 mod disk;
 mod forgery;
 mod hostile_broker;
+mod hostile_meter;
 mod installation;
 mod outage;
 mod path;

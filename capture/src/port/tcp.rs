@@ -20,6 +20,10 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 /// How long after one probe the next goes out; the third without an answer ends the connection.
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 
+/// What the system may keep of a peer that sends faster than it is read, in bytes: otherwise some megabytes, which would
+/// be a minute old when they are read.
+const RECEIVED_BYTES: usize = 64 * 1024;
+
 /// How long all addresses of the name have to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -71,6 +75,7 @@ fn prepare(connection: &TcpStream) -> std::io::Result<()> {
     sockopt::set_tcp_keepidle(connection, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(connection, KEEPALIVE_EVERY)?;
     sockopt::set_tcp_keepcnt(connection, 3)?;
+    sockopt::set_socket_recv_buffer_size(connection, RECEIVED_BYTES)?;
     Ok(())
 }
 
@@ -89,5 +94,7 @@ mod tests {
         assert_eq!(sockopt::tcp_keepidle(&connection).unwrap(), KEEPALIVE_IDLE);
         assert_eq!(sockopt::tcp_keepintvl(&connection).unwrap(), KEEPALIVE_EVERY);
         assert_eq!(sockopt::tcp_keepcnt(&connection).unwrap(), 3);
+        // Linux counts its own needs in.
+        assert!(sockopt::socket_recv_buffer_size(&connection).unwrap() <= 2 * RECEIVED_BYTES);
     }
 }
