@@ -7,13 +7,13 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
-use shared::{accounts, regular_file};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use shared::{accounts, peer, regular_file};
 use thiserror::Error;
 
 use crate::queue::own_files::{make_outer_folder, with_umask};
@@ -147,12 +147,17 @@ pub fn inspect(path: &Path) -> Result<Found, SocketError> {
 fn server_of(path: &Path) -> Result<String, Errno> {
     let socket = unix_socket()?;
     match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
-        Ok(()) => Ok(accounts::user(sockopt::socket_peercred(&socket)?.uid.as_raw())),
+        Ok(()) => {
+            let user = peer::user(&UnixStream::from(socket)).ok();
+            Ok(user.map_or_else(|| UNKNOWN.to_owned(), accounts::user))
+        }
         // As many connections wait there as may.
-        Err(Errno::AGAIN) => Ok("a user that is not known".to_owned()),
+        Err(Errno::AGAIN) => Ok(UNKNOWN.to_owned()),
         Err(error) => Err(error),
     }
 }
+
+const UNKNOWN: &str = "a user that is not known";
 
 /// A socket without a name that waits for nothing.
 fn unix_socket() -> Result<rustix::fd::OwnedFd, Errno> {
@@ -194,7 +199,7 @@ impl Socket {
             // Somebody was quicker between the look and this.
             Errno::ADDRINUSE => SocketError::Live {
                 path: path.to_path_buf(),
-                user: server_of(path).unwrap_or_else(|_| "a user that is not known".to_owned()),
+                user: server_of(path).unwrap_or_else(|_| UNKNOWN.to_owned()),
             },
             error => refused("listen at", error.into()),
         })?;
@@ -273,7 +278,6 @@ fn identity_of(path: &Path) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-    use std::os::unix::net::UnixStream;
 
     use super::*;
 
