@@ -263,13 +263,11 @@ mod tests {
                 password.len() - (before.len() > 20).then_some("xé".len()).unwrap_or(0),
                 LENGTH
             );
-            assert_eq!(
-                memory::copies(LENGTH, letter),
-                1,
-                "the password, and nothing of the file"
-            );
+            // The allocator writes to the beginning of what is given back.
+            let rest = || memory::copies(LENGTH - 16, |index| letter(16 + index));
+            assert_eq!(rest(), 1, "the password, and nothing of the file");
             drop(credentials);
-            assert_eq!(memory::copies(LENGTH, letter), 0);
+            assert_eq!(rest(), 0);
         }
     }
 

@@ -334,8 +334,12 @@ mod tests {
             "the key and its clone, and none from moving it"
         );
         assert_eq!(memory::copies(32, digit), 0, "what was read of the file");
-        drop((key, moved));
-        assert_eq!(memory::copies(16, byte), 0);
+        // The allocator writes to the beginning of what is given back, and to all of the first few that are so short.
+        let many = vec![key.clone(); 100];
+        let half = || memory::copies(8, |index| byte(8 + index));
+        assert_eq!(half(), 102);
+        drop((key, moved, many));
+        assert_eq!(half(), 0);
         drop(folder);
     }
 
