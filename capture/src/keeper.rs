@@ -27,6 +27,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use shared::commands::command;
+use shared::outside::quoted;
 use shared::rate::Rate;
 use shared::wire::client::{Append, Appended};
 use shared::wire::{ConsumerStatus, ImportedFile, Loss, MAX_FRAME_BYTES, Refusal, Reply, Request, Status};
@@ -641,8 +642,9 @@ impl Keeper {
                 return self.refused(&error.into());
             }
             tracing::warn!(
-                "the consumer {consumer} has read #{sequence} of the queue {identity}, which is not in its folder: \
+                "the consumer {} has read #{sequence} of the queue {identity}, which is not in its folder: \
                  the folder is an older copy that was put back; {}",
+                quoted(consumer),
                 run::renewed(&self.queue)
             );
         }
@@ -754,6 +756,8 @@ impl Keeper {
             .map(|at_us| clock::uptime_us().saturating_sub(at_us) / 1000);
         let mut losses = queue.losses;
         losses.drain(..losses.len().saturating_sub(MAX_LISTED_LOSSES));
+        let mut damaged = queue.damaged;
+        damaged.drain(..damaged.len().saturating_sub(MAX_LISTED_DAMAGED));
         let mut recently_rejected = intake.recently_rejected;
         let mut bytes = 0;
         let kept = recently_rejected
@@ -782,11 +786,7 @@ impl Keeper {
             max_size_bytes: queue.max_size_bytes,
             consumers: consumers.collect(),
             losses,
-            damaged: queue
-                .damaged
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect(),
+            damaged: damaged.iter().map(|path| path.display().to_string()).collect(),
             refused: queue.refused,
             trouble,
         }
@@ -826,5 +826,7 @@ const UPKEEP_INTERVAL: Duration = Duration::from_millis(900);
 const FLUSH_BYTES: usize = 512 * 1024;
 /// Lines of consumers that are forgotten, one after the other.
 const FORGOTTEN_AT_ONCE: u32 = 10;
+/// Folders of damaged databases that a status lists, the newest. The path of one has up to 4096 bytes.
+const MAX_LISTED_DAMAGED: usize = 50;
 /// Losses that a status lists, the newest.
 const MAX_LISTED_LOSSES: usize = 200;

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use shared::commands::command;
+use shared::outside::quoted;
 use shared::wire::client::{Append, Appended};
 use shared::wire::{Digest, Refusal};
 use thiserror::Error;
@@ -26,7 +27,10 @@ pub enum PartError {
         bytes: usize,
     },
     /// What came before it in its file has not been taken.
-    #[error("the {offset} telegrams of {source_name} before these have not been imported into this queue")]
+    #[error(
+        "the {offset} telegrams of {} before these have not been imported into this queue",
+        quoted(source_name)
+    )]
     Unfounded {
         /// How many came before.
         offset: u64,

@@ -19,7 +19,10 @@ impl Consumers {
         if let Some(own) = self.of(session).filter(|own| *own != consumer) {
             return Err(Reply::Refused {
                 refusal: Refusal::Invalid,
-                message: format!("the session is consumer {own} already and cannot be {consumer} too"),
+                message: format!(
+                    "the session is consumer {own} already and cannot be {} too",
+                    outside::quoted(consumer)
+                ),
             });
         }
         match self.sessions.get(consumer) {
@@ -80,16 +83,30 @@ impl Consumers {
 /// What a publisher says of itself, no longer than a publisher's own words are and without control characters.
 fn within_bounds(report: PublisherReport) -> PublisherReport {
     let words = |text: &str| outside::cut(text, REPORTED_CHARACTERS);
-    let skipped = report.skipped.iter().take(REPORTED_REASONS);
+    let version = outside::quoted(&report.version);
+    let connection = words(&report.connection);
+    let mut bytes = version.len() + connection.len();
+    let skipped = report
+        .skipped
+        .iter()
+        .map(|(reason, count)| (outside::cut(reason, REASON_CHARACTERS), *count));
+    let skipped = skipped.take_while(|(reason, _)| {
+        bytes += reason.len() + REASON_OVERHEAD_BYTES;
+        bytes <= REPORTED_BYTES
+    });
     PublisherReport {
-        version: outside::quoted(&report.version),
-        connection: words(&report.connection),
-        skipped: skipped.map(|(reason, count)| (words(reason), *count)).collect(),
+        version,
+        connection,
+        skipped: skipped.collect(),
         ..report
     }
 }
 
-/// Longest text of a report, in characters.
+/// Longest description of the connection in a report, in characters.
 const REPORTED_CHARACTERS: usize = 500;
-/// Reasons of a report for which something was skipped.
-const REPORTED_REASONS: usize = 16;
+/// Longest reason of a report for which something was skipped, in characters.
+const REASON_CHARACTERS: usize = 100;
+/// What a reason takes in a frame beside its text, at most: a length and a number.
+const REASON_OVERHEAD_BYTES: usize = 12;
+/// Largest report that is kept, in bytes. A publisher has a few reasons, and some seventy values that may stop coming.
+const REPORTED_BYTES: usize = 8 * 1024;

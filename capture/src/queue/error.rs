@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use shared::commands::command;
+use shared::outside::quoted;
 use thiserror::Error;
 
 use super::MAX_BUFFERED_BYTES;
@@ -106,7 +107,10 @@ pub enum FlushError {
 #[derive(Debug, Error)]
 pub enum ConsumerError {
     /// The name is empty, too long or holds control characters.
-    #[error("a consumer's name has 1 to {MAX_CONSUMER_NAME_BYTES} bytes and no control characters: {name:?}")]
+    #[error(
+        "a consumer's name has 1 to {MAX_CONSUMER_NAME_BYTES} bytes and no control characters: {:?}",
+        quoted(name)
+    )]
     Name {
         /// The name.
         name: String,
@@ -118,7 +122,7 @@ pub enum ConsumerError {
     )]
     TooMany,
     /// There is no consumer of that name.
-    #[error("there is no consumer {name:?}")]
+    #[error("there is no consumer {:?}", quoted(name))]
     Unknown {
         /// The name.
         name: String,
