@@ -32,7 +32,8 @@ use crate::meter::MeterFile;
 use crate::queue::layout::Layout;
 use crate::queue::{OpenReport, Queue, QueueOptions, own_files};
 use crate::server::socket::Socket;
-use crate::server::{Limits, Server};
+use crate::server::writers::Writers;
+use crate::server::{Common, Limits, Server};
 use crate::service_manager::ServiceManager;
 use crate::shutdown::{Signalled, Stop};
 use crate::words;
@@ -130,7 +131,9 @@ pub fn run(config: &Config, once: bool) -> Result<(), Failure> {
             keeper.run(&taken)
         })
         .map_err(no_thread)?;
-    let server = Server::start(socket, reader, messages.clone(), Limits::default()).map_err(no_thread)?;
+    let common = Common::new(Limits::default(), config.port.crc);
+    let writers = Writers::new(&config.queue.writers);
+    let server = Server::start(socket, reader, messages.clone(), common, writers).map_err(no_thread)?;
     if is_file {
         let path = config.port.address.to_string();
         std::thread::Builder::new()

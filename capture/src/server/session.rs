@@ -10,26 +10,33 @@
 //! Invariant: whatever a client does, its session ends within the limits and its consumer is free
 //! again; memory is bounded by one request and one reply.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use shared::bell::Bell;
-use shared::rate::Rate;
 use shared::record::Record;
+use shared::telegram::assembler::Assembler;
+use shared::telegram::exported;
 use shared::wire::codec::{self, CodecError, HELLO_BYTES};
 use shared::wire::deadline::Deadline;
-use shared::wire::{Identity, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, Reply, Request};
+use shared::wire::{
+    Digest, Identity, Imported, MAX_FRAME_BYTES, MAX_REQUEST_BYTES, PROTOCOL_VERSION, Refusal, Reply, Request,
+};
 use thiserror::Error;
 
-use super::Limits;
+use super::activity::Activity;
+use super::allowance::Kind;
+use super::places::{BRIEF, Stage};
+use super::{Common, locked, writers};
 use crate::clock;
 use crate::keeper::Message;
-use crate::queue::{ReadError, Reader};
+use crate::queue::{MAX_TELEGRAM_BYTES, ReadError, Reader};
 
 /// Largest sum of the telegrams' bytes in one reply, whatever the client asks for.
 const MAX_READ_BYTES: usize = 256 * 1024;
@@ -57,6 +64,12 @@ enum Ended {
     Version { theirs: u32 },
     #[error("nothing was asked for {} s", seconds)]
     Idle { seconds: u64 },
+    #[error("it asked for nothing while another client needed its place")]
+    GivenUp,
+    #[error("there was a place for {} s only", BRIEF.as_secs())]
+    Brief,
+    #[error("a request of {length} bytes exceeds the limit of {MAX_REQUEST_BYTES}, which only an append may")]
+    TooLarge { length: usize },
     #[error("the client went away while it waited")]
     Gone,
     #[error("capture is stopping")]
@@ -73,39 +86,55 @@ impl From<std::io::Error> for Ended {
     }
 }
 
+/// A client that has a place.
+#[derive(Debug)]
+pub struct Guest {
+    /// Number of its session, which no other has.
+    pub number: u64,
+    /// The user that it runs as.
+    pub user: u32,
+    /// Whether that user may change the queue.
+    pub may_change: bool,
+    /// Until when it has its place, if that is a brief one.
+    pub until: Option<Instant>,
+    /// What its session is at.
+    pub activity: Arc<Activity>,
+}
+
 /// One client.
 #[derive(Debug)]
 pub struct Session {
-    number: u64,
+    guest: Guest,
     reader: Reader,
     keeper: SyncSender<Message>,
-    limits: Limits,
-    /// How often a client that comes and goes makes a line, all of them together.
-    told: Arc<Mutex<Rate>>,
+    common: Arc<Common>,
     consumer: Option<String>,
     bell: Option<Arc<Bell>>,
     /// What the client has been told of them.
     identities: Arc<[Identity]>,
+    vetting: Option<Box<Vetting>>,
+}
+
+/// The file whose telegrams are appended: what was learnt of its meters goes from part to part.
+#[derive(Debug)]
+struct Vetting {
+    assembler: Assembler,
+    /// Digest of the telegrams so far.
+    after: Digest,
 }
 
 impl Session {
-    /// A session of that number, which no other has.
-    pub fn new(
-        number: u64,
-        reader: Reader,
-        keeper: SyncSender<Message>,
-        limits: Limits,
-        told: Arc<Mutex<Rate>>,
-    ) -> Self {
+    /// A session of that client.
+    pub fn new(guest: Guest, reader: Reader, keeper: SyncSender<Message>, common: Arc<Common>) -> Self {
         Self {
-            told,
-            number,
+            guest,
             identities: reader.identities(),
             reader,
             keeper,
-            limits,
+            common,
             consumer: None,
             bell: None,
+            vetting: None,
         }
     }
 
@@ -113,24 +142,27 @@ impl Session {
     pub fn run(mut self, stream: &UnixStream) {
         let ended = self.serve(stream);
         // Frees its consumer. A keeper that is gone keeps none.
-        let _ = self.keeper.send(Message::SessionEnded { session: self.number });
+        let session = self.guest.number;
+        let _ = self.keeper.send(Message::SessionEnded { session });
         let why = match ended {
+            _ if self.guest.activity.has_given_up_place() => Ended::GivenUp.to_string(),
             Ok(()) => "the client ended it".to_owned(),
             Err(error) => error.to_string(),
         };
         match self.consumer {
             Some(consumer) => {
-                if let Some(more) = rated(&self.told) {
+                if let Some(more) = self.common.rated() {
                     tracing::info!("consumer {consumer} is disconnected: {why}{more}");
                 }
             }
-            None => tracing::debug!("session {} ended: {why}", self.number),
+            None => tracing::debug!("session {session} ended: {why}"),
         }
     }
 
     fn serve(&mut self, stream: &UnixStream) -> Result<(), Ended> {
+        self.wait_its_turn(Kind::Connection, stream)?;
         let mut hello = [0; HELLO_BYTES];
-        Deadline::new(stream, self.limits.hello).read_exact(&mut hello)?;
+        Deadline::new(stream, self.common.limits.hello).read_exact(&mut hello)?;
         let mut buffer = Vec::new();
         let theirs = codec::hello_version(&hello)?;
         if theirs != PROTOCOL_VERSION {
@@ -142,18 +174,27 @@ impl Session {
                 refusal: Refusal::Version,
                 message,
             };
-            self.reply(stream, &reply, &mut buffer)?;
+            self.reply(stream, reply, &mut buffer)?;
             return Err(Ended::Version { theirs });
         }
         let welcome = Reply::Welcome {
             queue: self.newest_identity(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        self.reply(stream, &welcome, &mut buffer)?;
+        self.reply(stream, welcome, &mut buffer)?;
         loop {
             self.await_request(stream, &mut buffer)?;
-            if !codec::read_frame(&mut Deadline::new(stream, self.limits.frame), &mut buffer)? {
+            let Some(length) = codec::read_length(&mut self.deadline(stream))? else {
                 return Ok(());
+            };
+            let common = Arc::clone(&self.common);
+            let large = self.admit(length, &common, stream)?;
+            if length > MAX_REQUEST_BYTES && large.is_none() {
+                return Err(self.too_large(length, stream, &mut buffer)?);
+            }
+            codec::read_body(&mut self.deadline(stream), length, &mut buffer)?;
+            if large.is_some() && !Request::is_append(&buffer) {
+                return Err(self.too_large(length, stream, &mut buffer)?);
             }
             let request = match codec::decode(&buffer) {
                 Ok(request) => request,
@@ -163,26 +204,104 @@ impl Session {
                         refusal: Refusal::Invalid,
                         message,
                     };
-                    self.reply(stream, &reply, &mut buffer)?;
+                    self.reply(stream, reply, &mut buffer)?;
                     return Err(error.into());
                 }
             };
+            // Another large request may come as soon as this one's memory is given back.
+            if buffer.capacity() > KEPT_FOR_PARTS_BYTES {
+                buffer = Vec::new();
+            }
             let reply = self.answer(request, stream)?;
-            self.reply(stream, &reply, &mut buffer)?;
+            drop(large);
+            if self.consumer.is_none() {
+                self.guest.activity.is_at(Stage::Guest);
+            }
+            self.reply(stream, reply, &mut buffer)?;
+            if self.consumer.is_some() {
+                self.guest.activity.is_at(Stage::Resting);
+            }
         }
     }
 
-    fn reply(&self, stream: &UnixStream, reply: &Reply, frame: &mut Vec<u8>) -> Result<(), Ended> {
-        codec::encode(reply, frame)?;
-        Deadline::new(stream, self.limits.frame).write_all(frame)?;
+    /// By when a frame has come or gone.
+    fn deadline<'a>(&self, stream: &'a UnixStream) -> Deadline<'a> {
+        let left = self
+            .guest
+            .until
+            .map(|until| until.saturating_duration_since(Instant::now()));
+        let frame = self.common.limits.frame;
+        Deadline::new(stream, left.map_or(frame, |left| frame.min(left)))
+    }
+
+    /// Lets one large request be taken in at a time, of those who may append; the others wait.
+    fn admit<'a>(
+        &self,
+        length: usize,
+        common: &'a Common,
+        stream: &UnixStream,
+    ) -> Result<Option<MutexGuard<'a, ()>>, Ended> {
+        if length <= MAX_REQUEST_BYTES || !self.guest.may_change {
+            return Ok(None);
+        }
+        self.is_queued();
+        loop {
+            match common.large.try_lock() {
+                Ok(large) => return Ok(Some(large)),
+                Err(TryLockError::Poisoned(poisoned)) => return Ok(Some(poisoned.into_inner())),
+                // Looked at again, and not waited for: who goes away meanwhile is to be noticed.
+                Err(TryLockError::WouldBlock) => has_stayed(stream, LARGE_ROUND)?,
+            }
+        }
+    }
+
+    /// Its request waits for others. A consumer keeps its place.
+    fn is_queued(&self) {
+        self.guest.activity.is_at(match self.consumer {
+            None => Stage::Queued,
+            Some(_) => Stage::Busy,
+        });
+    }
+
+    fn too_large(&self, length: usize, stream: &UnixStream, frame: &mut Vec<u8>) -> Result<Ended, Ended> {
+        let ended = Ended::TooLarge { length };
+        let reply = Reply::Refused {
+            refusal: Refusal::Invalid,
+            message: ended.to_string(),
+        };
+        self.reply(stream, reply, frame)?;
+        Ok(ended)
+    }
+
+    fn reply(&self, stream: &UnixStream, reply: Reply, frame: &mut Vec<u8>) -> Result<(), Ended> {
+        codec::encode(&reply, frame)?;
+        // A client that does not take it keeps it only once in memory.
+        drop(reply);
+        self.deadline(stream).write_all(frame)?;
         Ok(())
+    }
+
+    /// Waits until the client's user may ask for one more of this kind. One that goes away meanwhile ends it.
+    fn wait_its_turn(&self, kind: Kind, stream: &UnixStream) -> Result<(), Ended> {
+        let turn = Instant::now() + self.common.take(self.guest.user, kind);
+        loop {
+            let left = turn.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            if let Err(ended) = has_stayed(stream, left) {
+                locked(&self.common.allowances).give_back(self.guest.user, kind);
+                return Err(ended);
+            }
+        }
     }
 
     /// Waits for the first byte of a request, or for the end. A client that pauses leaves little in the buffer: not
     /// earlier, since to make it grow again for every batch of a backlog takes as long as reading the batch.
     fn await_request(&self, stream: &UnixStream, buffer: &mut Vec<u8>) -> Result<(), Ended> {
-        let limit = self.consumer.is_none().then_some(self.limits.idle);
+        let limit = self.consumer.is_none().then_some(self.common.limits.idle);
         let until = limit.map(|limit| Instant::now() + limit);
+        let until = self.guest.until.or(until);
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let is_large = buffer.capacity() > KEPT_BYTES;
@@ -201,6 +320,7 @@ impl Session {
                     buffer.clear();
                     buffer.shrink_to(KEPT_BYTES);
                 }
+                Ok(0) if self.guest.until.is_some() => return Err(Ended::Brief),
                 Ok(0) => {
                     return Err(Ended::Idle {
                         seconds: limit.unwrap_or_default().as_secs(),
@@ -217,13 +337,29 @@ impl Session {
     }
 
     fn answer(&mut self, request: Request, stream: &UnixStream) -> Result<Reply, Ended> {
+        if let Some(kind) = Kind::of(&request) {
+            self.is_queued();
+            self.wait_its_turn(kind, stream)?;
+        }
+        if let Some(refused) = self.refusal(&request) {
+            return Ok(refused);
+        }
+        self.guest.activity.is_at(match request {
+            Request::Read { .. } if self.consumer.is_none() => Stage::Guest,
+            _ => Stage::Busy,
+        });
         match request {
             Request::Read {
                 from,
                 max_bytes,
                 wait_ms,
             } => {
-                let wait = Duration::from_millis(u64::from(wait_ms)).min(MAX_WAIT);
+                let longest = if self.guest.until.is_some() {
+                    Duration::ZERO
+                } else {
+                    MAX_WAIT
+                };
+                let wait = Duration::from_millis(u64::from(wait_ms)).min(longest);
                 self.read(
                     from,
                     usize::try_from(max_bytes).unwrap_or(usize::MAX),
@@ -256,7 +392,7 @@ impl Session {
                         }
                         Reply::Opened { cursor, head } => {
                             let lag = head.saturating_sub(cursor);
-                            if let Some(more) = rated(&self.told) {
+                            if let Some(more) = self.common.rated() {
                                 tracing::info!(
                                     "consumer {consumer} is connected at {cursor}, {lag} behind{more}"
                                 );
@@ -277,6 +413,66 @@ impl Session {
         }
     }
 
+    /// Why this is not carried out for this client, if it is not.
+    fn refusal(&mut self, request: &Request) -> Option<Reply> {
+        let change = writers::refusal(self.guest.user, request);
+        match request {
+            _ if change.is_some() && !self.guest.may_change => change,
+            _ if change.is_some() && self.guest.until.is_some() => Some(Reply::Refused {
+                refusal: Refusal::Busy,
+                message:
+                    "so many sessions are open that there is no place for more than a status; try again later"
+                        .to_owned(),
+            }),
+            Request::Append {
+                offset,
+                before,
+                after,
+                telegrams,
+                ..
+            } => self.vet(*offset, *before, *after, telegrams).err(),
+            _ => None,
+        }
+    }
+
+    /// Whether all of these are valid telegrams, by the verdict that an import comes to.
+    fn vet(
+        &mut self,
+        offset: u64,
+        before: Digest,
+        after: Digest,
+        telegrams: &[Imported],
+    ) -> Result<(), Reply> {
+        let vetting = self.vetting.take();
+        let goes_on = vetting.filter(|vetting| offset > 0 && vetting.after == before);
+        let mut vetting = goes_on.unwrap_or_else(|| {
+            Box::new(Vetting {
+                assembler: Assembler::new(self.common.policy, BTreeSet::new()),
+                after,
+            })
+        });
+        for (position, imported) in telegrams.iter().enumerate() {
+            // The queue says that this is too long.
+            if imported.telegram.len() > MAX_TELEGRAM_BYTES {
+                continue;
+            }
+            if let Err(why) = exported::whole(&imported.telegram, &mut vetting.assembler) {
+                let message = format!(
+                    "telegram {} of these {} is not valid: {why}; only valid telegrams are appended",
+                    position + 1,
+                    telegrams.len()
+                );
+                return Err(Reply::Refused {
+                    refusal: Refusal::Invalid,
+                    message,
+                });
+            }
+        }
+        vetting.after = after;
+        self.vetting = Some(vetting);
+        Ok(())
+    }
+
     fn tell_identities(&mut self) -> Reply {
         self.identities = self.reader.identities();
         Reply::Identities(self.identities.to_vec())
@@ -286,7 +482,7 @@ impl Session {
     fn order(&self, request: Request) -> Result<Reply, Ended> {
         let (answer, answered) = sync_channel(1);
         let order = Message::Order {
-            session: self.number,
+            session: self.guest.number,
             request,
             answer,
         };
@@ -349,15 +545,11 @@ impl Session {
     }
 }
 
-/// What to put behind a line that a client has caused; none if it is not to be written.
-fn rated(told: &Mutex<Rate>) -> Option<String> {
-    told.lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .say(clock::uptime())
-}
-
 /// What a session's buffer may keep once its client has paused, in bytes.
 const KEPT_BYTES: usize = 64 * 1024;
+
+/// What it may keep of a part of a file that came, in bytes: what `capture import` sends.
+const KEPT_FOR_PARTS_BYTES: usize = 512 * 1024;
 
 /// How long a client asks for nothing before that.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -384,6 +576,19 @@ fn fitting(mut records: Vec<Record>) -> Vec<Record> {
     records
 }
 
+/// Waits for so long, or less; a client that goes away meanwhile is an error.
+fn has_stayed(stream: &UnixStream, longest: Duration) -> Result<(), Ended> {
+    let mut files = [PollFd::new(stream, PollFlags::RDHUP)];
+    match rustix::event::poll(&mut files, Timespec::try_from(longest).ok().as_ref()) {
+        Ok(0) | Err(Errno::INTR) => Ok(()),
+        Ok(_) => Err(Ended::Gone),
+        Err(error) => Err(std::io::Error::from(error).into()),
+    }
+}
+
+/// How often a session whose large request waits looks whether another's has been taken in.
+const LARGE_ROUND: Duration = Duration::from_millis(50);
+
 /// Waits until the bell rings, at most this long; true where the client asks for something else meanwhile. One
 /// that goes away ends it.
 fn wait_for(bell: &Bell, stream: &UnixStream, longest: Duration) -> Result<bool, Ended> {
@@ -408,20 +613,25 @@ fn wait_for(bell: &Bell, stream: &UnixStream, longest: Duration) -> Result<bool,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::config::CrcPolicy;
+
     use crate::queue::{Queue, QueueOptions};
+    use crate::server::Limits;
 
     #[test]
     fn a_client_that_pauses_gives_the_room_of_a_large_reply_back_and_one_that_goes_on_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let (queue, _) = Queue::open(&QueueOptions::new(folder.path().join("queue"))).unwrap();
         let (keeper, _kept) = sync_channel(1);
-        let session = Session::new(
-            1,
-            queue.reader(),
-            keeper,
-            Limits::default(),
-            Arc::new(Mutex::new(Rate::new(1))),
-        );
+        let guest = Guest {
+            number: 1,
+            user: 0,
+            may_change: true,
+            until: None,
+            activity: Arc::default(),
+        };
+        let common = Arc::new(Common::new(Limits::default(), CrcPolicy::Auto));
+        let session = Session::new(guest, queue.reader(), keeper, common);
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut buffer = Vec::with_capacity(4 * KEPT_BYTES);
 

@@ -8,13 +8,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use shared::bell::Bell;
+use shared::config::CrcPolicy;
+use shared::telegram::crc16;
 use shared::wire::client::{Append, Batch, Client, ClientError};
 use shared::wire::{
-    Identity, Imported, PROTOCOL_VERSION, PublisherReport, Refusal, Reply, Request, Start, codec,
+    Identity, Imported, MAX_FRAME_BYTES, MAX_REQUEST_BYTES, PROTOCOL_VERSION, PublisherReport, Refusal,
+    Reply, Request, Start, codec,
 };
 
+use super::places::{BRIEF, PLACES};
 use super::socket::Socket;
-use super::{Limits, Server};
+use super::writers::Writers;
+use super::{Common, Limits, Server};
 use crate::clock;
 use crate::intake::{AcceptedTelegram, Arrived, IntakeStatus};
 use crate::keeper::{CHANNEL_MESSAGES, Gate, InputEnd, Keeper, KeeperSettings, Message};
@@ -72,7 +77,9 @@ impl Bench {
         )
         .unwrap();
         let keeper = std::thread::spawn(move || keeper.run(&taken));
-        let server = Server::start(Socket::bind(&socket).unwrap(), reader, messages.clone(), limits).unwrap();
+        let (common, writers) = (Common::new(limits, CrcPolicy::Auto), Writers::new(&[]));
+        let bound = Socket::bind(&socket).unwrap();
+        let server = Server::start(bound, reader, messages.clone(), common, writers).unwrap();
         Self {
             messages,
             server: Some(server),
@@ -124,12 +131,19 @@ impl Bench {
 }
 
 fn telegram(number: u64) -> Vec<u8> {
-    format!("/ISK5\\2M550T-1012\r\n\r\n1-0:1.8.1({number:06}.000*kWh)\r\n!ABCD\r\n").into_bytes()
+    sealed(format!(
+        "/ISK5\\2M550T-1012\r\n\r\n1-0:1.8.1({number:06}.000*kWh)\r\n!"
+    ))
+}
+
+fn sealed(text: String) -> Vec<u8> {
+    let crc = crc16::ARC.of(text.as_bytes());
+    format!("{text}{crc:04X}\r\n").into_bytes()
 }
 
 fn quick() -> Limits {
     Limits {
-        sessions: 32,
+        places: PLACES,
         hello: Duration::from_millis(200),
         frame: Duration::from_millis(200),
         idle: PATIENCE,
@@ -397,34 +411,218 @@ fn a_reader_that_stops_reading_ends_itself_alone() {
 }
 
 #[test]
-fn of_a_hundred_connections_as_many_are_served_as_may_be_and_the_others_are_told() {
-    let limits = Limits {
-        sessions: 32,
-        ..Limits::default()
-    };
-    let bench = Bench::new(limits);
+fn of_a_hundred_connections_of_one_user_as_many_are_served_as_may_be_and_the_others_are_told() {
+    let bench = Bench::new(Limits::default());
     let mut served = Vec::new();
     let mut turned_away = 0;
-    for _ in 0..100 {
+    for number in 0..100 {
         match Client::connect(&bench.socket, PATIENCE) {
-            Ok(client) => served.push(client),
+            Ok(mut client) => {
+                // Consumers, which lose their place only when they have asked for nothing for long.
+                if number < PLACES.of_user {
+                    client.open(&format!("consumer {number}"), Start::Oldest).unwrap();
+                }
+                served.push(client);
+            }
             Err(error) => {
                 assert_eq!(error.refusal(), Some(Refusal::Busy), "{error}");
-                assert!(
-                    error.to_string().contains("32 sessions are open already"),
-                    "{error}"
-                );
+                assert!(error.to_string().contains("as many sessions"), "{error}");
                 turned_away += 1;
             }
         }
     }
-    assert_eq!((served.len(), turned_away), (32, 68));
+    let places = PLACES.of_user + PLACES.brief_of_user;
+    assert_eq!((served.len(), turned_away), (places, 100 - places));
     for client in &mut served {
         client.status().expect("who is served stays served");
     }
-    served.truncate(31);
+    let began = Instant::now();
+    let brief = &mut served[PLACES.of_user];
+    let refused = brief.open("one more", Start::Oldest).unwrap_err();
+    assert_eq!(refused.refusal(), Some(Refusal::Busy), "{refused}");
+    brief.read(1, 1000, PATIENCE).expect("it does not wait");
+    until("the brief session ends", || brief.status().err());
+    assert!(began.elapsed() < 2 * BRIEF, "{:?}", began.elapsed());
+    served.remove(0);
     until("there is room again", || {
-        Client::connect(&bench.socket, PATIENCE).ok()
+        let mut client = Client::connect(&bench.socket, PATIENCE).ok()?;
+        client.open("one more", Start::Oldest).ok()
+    });
+    bench.stop();
+}
+
+#[test]
+fn who_asks_for_nothing_loses_its_place_to_who_does_and_a_consumer_that_waits_does_not() {
+    let bench = Bench::new(Limits::default());
+    let mut consumer = bench.client();
+    consumer.open("mqtt", Start::Oldest).unwrap();
+    consumer.ask(1, 1000, 2 * PATIENCE).unwrap();
+    let mut idle: Vec<Client> = (1..PLACES.of_user).map(|_| bench.client()).collect();
+    for round in 0..3 {
+        until("there is a place for another consumer", || {
+            let mut client = Client::connect(&bench.socket, PATIENCE).ok()?;
+            client.open(&format!("other {round}"), Start::Oldest).ok()
+        });
+    }
+    let ended = idle.iter_mut().filter_map(|client| client.status().err()).count();
+    assert!((1..=6).contains(&ended), "{ended} have lost their place");
+    bench.arrive(1);
+    assert!(matches!(
+        consumer.answer(&Bell::new().unwrap()).unwrap(),
+        Some(Batch::Records { .. })
+    ));
+    bench.stop();
+}
+
+#[test]
+fn what_writes_is_carried_out_at_a_rate_and_its_session_waits_while_others_go_on() {
+    let bench = Bench::new(Limits::default());
+    let began = Instant::now();
+    let mut other = bench.client();
+    let slowest = std::thread::scope(|scope| {
+        let looping = scope.spawn(|| {
+            for _ in 0..20 {
+                bench.client().open("flood", Start::Oldest).unwrap();
+                let mut client = bench.client();
+                until("it is free", || client.forget("flood").ok());
+            }
+        });
+        let mut slowest = Duration::ZERO;
+        while !looping.is_finished() {
+            let asked = Instant::now();
+            other.status().unwrap();
+            slowest = slowest.max(asked.elapsed());
+        }
+        slowest
+    });
+    // 40 at least, of which 32 are at once.
+    assert!(
+        began.elapsed() >= Duration::from_millis(1600),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(slowest < Duration::from_secs(1), "{slowest:?} for a status");
+    bench.stop();
+}
+
+#[test]
+fn a_request_that_is_no_append_is_small() {
+    let bench = Bench::new(Limits::default());
+    let mut client = bench.client();
+    client.open("mqtt", Start::Oldest).unwrap();
+    let report = PublisherReport {
+        connection: "x".repeat(MAX_REQUEST_BYTES),
+        ..PublisherReport::default()
+    };
+    let error = client.report(report).unwrap_err();
+    assert_eq!(error.refusal(), Some(Refusal::Invalid), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("16395 bytes exceeds the limit of 16384"),
+        "{error}"
+    );
+    client.status().expect_err("its session has ended");
+    bench.stop();
+}
+
+#[test]
+fn a_status_fits_a_frame_with_as_many_consumers_and_as_long_reports_as_may_be() {
+    let bench = Bench::new(Limits::default());
+    let acts = "\u{2028}";
+    let report = PublisherReport {
+        version: acts.repeat(300),
+        connection: acts.repeat(1000),
+        skipped: (0..300)
+            .map(|number| (format!("{number:03}{}", acts.repeat(6)), u64::MAX))
+            .collect(),
+        ..PublisherReport::default()
+    };
+    for number in 0..32 {
+        until("its consumer is open", || {
+            let mut client = Client::connect(&bench.socket, PATIENCE).ok()?;
+            client.open(&format!("{number:064}"), Start::Oldest).ok()?;
+            client.report(report.clone()).ok()
+        });
+    }
+    let mut client = bench.client();
+    let status = client.status().unwrap();
+    assert_eq!(status.consumers.len(), 32);
+    let mut frame = Vec::new();
+    codec::encode(&Reply::Status(Box::new(status.clone())), &mut frame).unwrap();
+    assert!(frame.len() < MAX_FRAME_BYTES / 2, "{} bytes", frame.len());
+    for consumer in &status.consumers {
+        let report = consumer.report.as_ref().expect("it outlives its session");
+        assert!(
+            !report.connection.contains(acts) && !report.skipped.is_empty(),
+            "{report:?}"
+        );
+    }
+    let name = format!("{:064}", 7);
+    until("its session has ended", || client.forget(&name).ok());
+    client.open(&name, Start::Oldest).unwrap();
+    let status = client.status().unwrap();
+    let known = status
+        .consumers
+        .iter()
+        .find(|consumer| consumer.name == name)
+        .unwrap();
+    assert_eq!(known.report, None, "it goes with its consumer");
+    bench.stop();
+}
+
+#[test]
+fn only_valid_telegrams_are_appended_at_whatever_times() {
+    let bench = Bench::new(Limits::default());
+    let mut client = bench.client();
+    let part = |offset: u64, before: u8, telegrams: Vec<Vec<u8>>| Append {
+        source: "a.txt".into(),
+        offset,
+        before: [before; 16],
+        after: [before + 1; 16],
+        telegrams: telegrams
+            .into_iter()
+            .enumerate()
+            .map(|(number, telegram)| Imported {
+                captured_at_us: if number % 2 == 0 { i64::MAX } else { i64::MIN },
+                silence_ms: u64::MAX,
+                telegram,
+            })
+            .collect(),
+    };
+    let unsealed = b"/ISK5\\2M550T-1012\r\n\r\n1-0:1.8.1(000001.000*kWh)\r\n!\r\n".to_vec();
+    for (bad, why) in [
+        (b"garbage".to_vec(), "is not valid"),
+        (Vec::new(), "not one whole telegram"),
+        ([telegram(1), telegram(2)].concat(), "not one whole telegram"),
+        ([telegram(1), b"x".to_vec()].concat(), "is not valid"),
+        (b"/ISK5\\2M550T\r\n\r\n!ABCD\r\n".to_vec(), "CRC"),
+        (unsealed.clone(), "CRC"),
+        (vec![b'/'; 17_000], "exceeds the limit of 16384"),
+    ] {
+        let error = client.append(part(0, 0, vec![telegram(0), bad])).unwrap_err();
+        assert_eq!(error.refusal(), Some(Refusal::Invalid), "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    assert_eq!(client.locate(i64::MAX).unwrap().head, 0);
+    let many = client.append(part(0, 0, vec![Vec::new(); 5000])).unwrap_err();
+    assert!(many.to_string().contains("more than 4096 telegrams"), "{many}");
+
+    let mut client = bench.client();
+    assert_eq!(
+        client
+            .append(part(0, 0, vec![telegram(0), telegram(1)]))
+            .unwrap()
+            .taken,
+        2
+    );
+    // Of a meter that sends a CRC: known from the part before.
+    client.append(part(2, 1, vec![unsealed.clone()])).unwrap_err();
+    // By itself it is one of a meter that does not.
+    assert_eq!(client.append(part(0, 0, vec![unsealed])).unwrap().taken, 1);
+    bench.arrive(1);
+    until("capture goes on", || {
+        (client.locate(i64::MAX).unwrap().head == 4).then_some(())
     });
     bench.stop();
 }

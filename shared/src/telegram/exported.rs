@@ -78,8 +78,16 @@ pub fn telegram(text: &str, assembler: &mut Assembler) -> Result<Telegram, NotEx
         .chars()
         .map(|character| u8::try_from(u32::from(character)).map_err(|_| NotExported::NoByte(character)))
         .collect::<Result<_, _>>()?;
+    whole(&bytes, assembler)
+}
+
+/// The telegram that these bytes are, and nothing beside it. `assembler` as in [`telegram`].
+///
+/// # Errors
+/// If they are no valid telegram, or not one only.
+pub fn whole(bytes: &[u8], assembler: &mut Assembler) -> Result<Telegram, NotExported> {
     let mut found = Vec::new();
-    assembler.push(&bytes, &mut found);
+    assembler.push(bytes, &mut found);
     assembler.finish(&mut found);
     let only = found.len() == 1;
     match found.into_iter().next() {
@@ -88,9 +96,9 @@ pub fn telegram(text: &str, assembler: &mut Assembler) -> Result<Telegram, NotEx
         Some(Found::Rejected(Rejected {
             reason: Reason::WrongCrc { given, .. },
             ..
-        })) if only && is_x25(&bytes, given) => Ok(Telegram {
+        })) if only && is_x25(bytes, given) => Ok(Telegram {
             position: 0,
-            bytes,
+            bytes: bytes.to_vec(),
             check: Check::X25,
         }),
         Some(Found::Rejected(rejected)) => Err(NotExported::Rejected(rejected)),

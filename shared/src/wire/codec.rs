@@ -150,12 +150,23 @@ pub fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, CodecError> {
 ///
 /// # Errors
 ///
-/// Where the length is above the limit, the peer goes away within the frame, or reading fails. `body`
-/// never grows beyond twice what has come and 4 KiB.
+/// As [`read_length`] and [`read_body`].
 pub fn read_frame<R: Read>(stream: &mut R, body: &mut Vec<u8>) -> Result<bool, CodecError> {
+    match read_length(stream)? {
+        Some(length) => read_body(stream, length, body).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Reads the length of the next frame's body; none if the peer ended the session between two frames.
+///
+/// # Errors
+///
+/// Where the length is above the limit, the peer goes away within it, or reading fails.
+pub fn read_length<R: Read>(stream: &mut R) -> Result<Option<usize>, CodecError> {
     let mut length = [0; LENGTH_BYTES];
     match read_up_to(stream, &mut length)? {
-        0 => return Ok(false),
+        0 => return Ok(None),
         LENGTH_BYTES => {}
         have => {
             return Err(CodecError::CutShort {
@@ -171,6 +182,16 @@ pub fn read_frame<R: Read>(stream: &mut R, body: &mut Vec<u8>) -> Result<bool, C
             length: u64::from(length),
         });
     }
+    Ok(Some(want))
+}
+
+/// Reads a body of so many bytes, over what was in `body`.
+///
+/// # Errors
+///
+/// Where the peer goes away within the frame, or reading fails. `body` never grows beyond twice what has come and
+/// 4 KiB.
+pub fn read_body<R: Read>(stream: &mut R, want: usize, body: &mut Vec<u8>) -> Result<(), CodecError> {
     // What is there is read over: clearing memory for every frame takes as long as reading it.
     body.truncate(want);
     let mut have = 0;
@@ -180,7 +201,7 @@ pub fn read_frame<R: Read>(stream: &mut R, body: &mut Vec<u8>) -> Result<bool, C
             return Err(CodecError::CutShort { have, want });
         }
         if have == want {
-            return Ok(true);
+            return Ok(());
         }
         // An announced megabyte costs nothing until it is sent.
         body.resize(want.min(have + have.max(FIRST_BYTES)), 0);
