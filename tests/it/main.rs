@@ -10,6 +10,7 @@
 //! * [`broker`]: nor what a broker denies, or does under its name.
 //! * [`hostile_broker`]: nor what a hostile one sends.
 //! * [`hostile_meter`]: nor does a hostile meter cost more than its budget.
+//! * [`hostile_client`]: nor what hostile clients of the socket do.
 //! * [`slow_link`]: nor a slow link to it.
 //! * [`disk`]: nor does a disk that is full, or gone for a while.
 //! * [`crash`]: nor does `kill -9`, or SIGTERM.
@@ -47,6 +48,7 @@ mod disk;
 mod forgery;
 mod hostile_broker;
 mod hostile_meter;
+mod hostile_client;
 mod installation;
 mod outage;
 mod path;
