@@ -104,7 +104,8 @@ pub fn judge(limits: &PlaceLimits, places: &[Place], brief: &[u32], user: u32, i
             Stage::Queued => place.user != user,
             Stage::Busy => false,
         };
-        let is_heavier = !is_at_limit && !(is_crowded && place.is_own) && of(place.user) > own + 1;
+        let is_spared = is_at_limit || (is_crowded && place.is_own);
+        let is_heavier = !is_spared && of(place.user) > own + 1;
         is_quiet && (place.user == user || is_heavier)
     };
     let victim = places
