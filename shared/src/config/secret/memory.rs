@@ -37,12 +37,10 @@ pub(in crate::config) fn copies(length: usize, byte: impl Fn(usize) -> u8) -> us
             let Ok(read) = memory.read_at(&mut page, at as u64) else {
                 continue;
             };
-            let hits = page[..read]
-                .windows(length)
-                .enumerate()
-                .filter(|(offset, window)| {
-                    !own.contains(&(at + offset)) && (0..length).all(|place| window[place] == byte(place))
-                });
+            let hits = memchr::memchr_iter(byte(0), &page[..read]).filter(|offset| {
+                let is_there = |place| page[..read].get(offset + place) == Some(&byte(place));
+                *offset < PAGE_BYTES && !own.contains(&(at + offset)) && (0..length).all(is_there)
+            });
             found += hits.count();
         }
     }
