@@ -106,8 +106,13 @@ impl Composition {
     }
 
     /// Brings up the broker first, so that the subscriber hears the first message.
-    fn up_and_subscribe(files: &[&str], further: &str, filter: &str) -> (Self, Subscriber) {
-        let composition = Self::new(files, further, |_| {});
+    fn up_and_subscribe(
+        files: &[&str],
+        further: &str,
+        filter: &str,
+        prepare: impl FnOnce(&Folder),
+    ) -> (Self, Subscriber) {
+        let composition = Self::new(files, further, prepare);
         composition
             .compose(&["up", "-d", "--no-build", "mosquitto"])
             .done();
@@ -672,7 +677,8 @@ services:
     volumes: ['socket:/run/smartmeter-reader:rw']
 ";
         let files = ["docker-compose.yml", "demo.yml"];
-        let (mut composition, subscriber) = Composition::up_and_subscribe(&files, over, "energy/smartmeter");
+        let (mut composition, subscriber) =
+            Composition::up_and_subscribe(&files, over, "energy/smartmeter", |_| {});
         let all =
             |subscriber: &Subscriber, composition: &Composition, up_to: u64| {
                 subscriber.wait_for(&format!("every reading up to {up_to}"), A_WHILE, |messages| {
@@ -788,7 +794,8 @@ mod delivery {
     #[ignore = "needs a container engine: tests/containers"]
     fn nothing_is_lost_while_broker_and_containers_come_and_go() {
         let files = ["docker-compose.yml", "demo.yml"];
-        let (composition, subscriber) = Composition::up_and_subscribe(&files, "", &format!("{TOPIC}/#"));
+        let (composition, subscriber) =
+            Composition::up_and_subscribe(&files, "", &format!("{TOPIC}/#"), |_| {});
         let head = wait_for("twelve telegrams", A_WHILE, || match composition.head() {
             head if head >= 12 => Ok(head),
             head => Err(format!("{head}\n{}", composition.said("capture"))),
@@ -1117,12 +1124,12 @@ services:
     volumes: ['FOLDER/meter:/meter:ro']
 ";
         let files = [file.to_str().unwrap(), over.to_str().unwrap()];
-        let composition = Composition::up_with(&files, further, |folder| {
-            use std::os::unix::fs::PermissionsExt;
-            folder.write("meter", &telegrams);
-            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        });
-        let subscriber = Subscriber::start(composition.port, "energy/smartmeter");
+        let (composition, subscriber) =
+            Composition::up_and_subscribe(&files, further, "energy/smartmeter", |folder| {
+                use std::os::unix::fs::PermissionsExt;
+                folder.write("meter", &telegrams);
+                fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            });
         subscriber.wait_for(
             "readings of the meter that encrypts",
             A_WHILE,
