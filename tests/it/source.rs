@@ -1,6 +1,7 @@
 //! What must hold of the source itself: the oldest compiler that builds it, and crates that stay where
 //! they can be replaced.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,6 +56,56 @@ fn no_dependency_asks_for_a_newer_compiler_than_the_workspace() {
         .collect();
     assert!(packages.len() > 100, "cargo metadata lists the dependencies");
     assert_eq!(newer, Vec::<String>::new(), "the workspace promises {ours}");
+}
+
+/// The platforms that images and packages are made for.
+const PLATFORMS: [&str; 3] = [
+    "x86_64-unknown-linux-gnu",
+    "aarch64-unknown-linux-gnu",
+    "armv7-unknown-linux-gnueabihf",
+];
+
+#[test]
+fn the_notices_name_every_crate_that_is_in_a_program_and_no_other() {
+    for program in ["capture", "publisher"] {
+        let mut linked = BTreeSet::new();
+        for platform in PLATFORMS {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let ran = Command::new(cargo)
+                .current_dir(root())
+                .args([
+                    "tree",
+                    "--locked",
+                    "--offline",
+                    "--edges",
+                    "normal",
+                    "--prefix",
+                    "none",
+                ])
+                .args(["--package", program, "--target", platform])
+                .output()
+                .unwrap();
+            assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+            let tree = String::from_utf8(ran.stdout).unwrap();
+            let ours = [program, "shared"];
+            linked.extend(tree.lines().filter_map(|line| {
+                let (name, version) = line.split_once(" v")?;
+                let version = version.split(' ').next()?;
+                (!ours.contains(&name)).then(|| format!("{name} {version}"))
+            }));
+        }
+        let notices = fs::read_to_string(root().join(program).join("THIRD-PARTY-NOTICES")).unwrap();
+        let named: BTreeSet<String> = notices
+            .lines()
+            .filter_map(|line| line.strip_prefix("  ")?.split_once("  https://crates.io/crates/"))
+            .map(|(name_and_version, _)| name_and_version.to_owned())
+            .collect();
+        assert!(linked.len() > 50, "cargo tree lists the crates: {linked:?}");
+        assert_eq!(
+            named, linked,
+            "{program}/THIRD-PARTY-NOTICES is old: tests/supply --notices"
+        );
+    }
 }
 
 #[test]
