@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt;
 use shared::telegram::crc16;
 use shared::wire::Status;
 use shared::wire::client::Client;
@@ -30,7 +31,7 @@ const LOG_BYTES: usize = 8 * 1024;
 /// What `/proc` counts processor time in, on every machine that Linux is used on.
 const TICK_MS: u64 = 10;
 /// Of one processor, by a build without optimisation.
-const PROCESSOR_PERCENT: u64 = 50;
+const PROCESSOR_PERCENT: u64 = 20;
 
 /// A trick, played on one connection for so long or until capture hangs up.
 struct Trick {
@@ -165,6 +166,8 @@ impl Player {
                     if is_over.load(Ordering::SeqCst) {
                         break;
                     }
+                    // What waits in the system at the end of a trick is read all the same.
+                    sockopt::set_socket_send_buffer_size(&line, 32 * 1024).unwrap();
                     let trick = &TRICKS[turn % TRICKS.len()];
                     let is_turn_over = Arc::<AtomicBool>::default();
                     let ends = thread::spawn({
@@ -322,7 +325,7 @@ fn a_hostile_meter_costs_capture_no_more_than_its_budgets() {
         "{used:?} of a processor in {lasted:?}"
     );
     assert!(said.len() <= LOG_BYTES, "{} bytes of log:\n{said}", said.len());
-    assert_eq!(said.matches("sends faster than any meter").count(), 1, "{said}");
+    assert_eq!(said.matches("is read at 64 KiB a second").count(), 1, "{said}");
     assert_eq!((status.refused, lost(&status)), (0, status.tail - 1));
 
     // And then the right one, which is read as it sends.
@@ -404,10 +407,10 @@ fn a_fast_peer_loses_nothing_and_capture_stops_at_once_while_it_waits() {
 fn a_file_of_any_length_is_taken_within_max_size() {
     let folder = Folder::new();
     let mut random = Random::new(3);
-    let file: Vec<u8> = (0..12_000)
+    let file: Vec<u8> = (0..5_000)
         .flat_map(|_| telegram("ABC5", &mut random, 1_000))
         .collect();
-    assert!(file.len() as u64 > MAX_SIZE_BYTES / 2 * 3);
+    assert!(file.len() as u64 > MAX_SIZE_BYTES / 3 * 2);
     folder.write("meter.txt", &file);
     let sampler = Sampler::start(&folder.join("queue"));
     // With capture stopped.
@@ -424,7 +427,7 @@ fn a_file_of_any_length_is_taken_within_max_size() {
     let mut capture = start_capture(folder.path(), &["-config", "smartmeter.yml"]);
     capture.wait_to_say("and durable", SOON);
     let taken = status(&folder).unwrap();
-    assert_eq!((taken.head, lost(&taken)), (12_000, taken.tail - 1));
+    assert_eq!((taken.head, lost(&taken)), (5_000, taken.tail - 1));
     sampler.expect_within_bound();
     capture.terminate();
     // And into a running one.
@@ -434,7 +437,7 @@ fn a_file_of_any_length_is_taken_within_max_size() {
     wait_until("the socket to be there", SOON, || status(&folder).is_ok());
     import(&["--append"]);
     let taken = status(&folder).unwrap();
-    assert_eq!((taken.head, lost(&taken)), (12_000, taken.tail - 1));
+    assert_eq!((taken.head, lost(&taken)), (5_000, taken.tail - 1));
     capture.terminate();
     println!("at most {} bytes on disk", sampler.expect_within_bound());
 }

@@ -56,7 +56,7 @@ impl Queue {
         self.with_store(|store| store.write(change))
     }
 
-    /// Has the database do something. Where that fails it is closed.
+    /// Has the database do something. If that fails it is closed.
     pub(super) fn with_store(
         &mut self,
         work: impl FnOnce(&Store) -> Result<(), StoreError>,

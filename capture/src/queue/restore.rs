@@ -82,7 +82,7 @@ pub(super) fn run(
     })
 }
 
-/// What is whole in a database that was moved aside. Where both it and the new one would be more than the folder's bound
+/// What is whole in a database that was moved aside. If both it and the new one would be more than the folder's bound
 /// it is cut down first to what is whole, in one file, at worst to the newest of that.
 fn within_bound(layout: &Layout, options: &QueueOptions, damaged: &Path) -> Salvage {
     if damaged.join(LOG).exists() {

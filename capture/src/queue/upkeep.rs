@@ -34,7 +34,7 @@ impl Queue {
         self.group_recent(&mut done)?;
         self.merge(&mut done)?;
         if self.is_open() {
-            self.make_room(0)?;
+            done.has_more |= self.make_room(0)?;
         }
         if is_due {
             self.remove_old(now_us, uptime_us, &mut done)?;
@@ -134,18 +134,19 @@ impl Queue {
         Ok(())
     }
 
-    /// Removes the oldest blocks until those of `coming_bytes` have room within the bound.
-    pub(super) fn make_room(&mut self, coming_bytes: u64) -> Result<(), FlushError> {
+    /// Removes the oldest blocks until those of `coming_bytes` have room within the bound. Returns whether there is more to
+    /// remove: that is so after `max_size` was lowered much, and then others are not kept waiting.
+    pub(super) fn make_room(&mut self, coming_bytes: u64) -> Result<bool, FlushError> {
         let max_bytes = retention::max_cost_bytes(self.options.max_size_bytes).saturating_sub(coming_bytes);
-        loop {
+        for _ in 0..TRIMS_AT_ONCE {
             let surplus = retention::surplus(&self.shared.view().index, max_bytes, TRIM_BLOCKS);
             if surplus.is_empty() {
-                break;
+                return self.collect().map(|()| false);
             }
             self.remove(&surplus)?;
             self.count_surplus(&surplus);
         }
-        self.collect()
+        self.collect().map(|()| true)
     }
 
     /// Keeps the database's file small when much was written, so that the folder stays within its bound.
@@ -356,5 +357,7 @@ const UPKEEP_INTERVAL_US: u64 = 5_000_000;
 const MEASURE_INTERVAL_US: u64 = 60_000_000;
 /// Most blocks removed in one step.
 const TRIM_BLOCKS: usize = 64;
-/// The same when the disk is full: removing rewrites leaves, which takes room first.
+/// How often that is done before others get their turn.
+const TRIMS_AT_ONCE: usize = 16;
+/// Most blocks removed in one step when the disk is full: removing rewrites leaves, which takes room first.
 const TRIM_BLOCKS_WHEN_FULL: usize = 16;
