@@ -158,17 +158,30 @@ fn the_bounds_that_the_file_states_are_the_ones_that_hold() {
 }
 
 #[test]
-fn debians_file_is_the_same_with_the_queue_where_its_services_keep_it() {
-    let expected = FILE
-        .replace(
-            "  #path: ./smartmeter-queue\n",
-            "  path: /var/lib/smartmeter-reader/queue\n",
-        )
-        .replace(
-            "  #socket: ./smartmeter-queue.sock\n",
-            "  socket: /run/smartmeter-reader/queue.sock\n",
-        );
-    assert_ne!(expected, FILE);
+fn debians_file_is_the_same_but_for_users_and_places() {
+    let of_service = |name: &str| format!("/run/credentials/smartmeter-publisher.service/smartmeter-{name}");
+    let mut expected = FILE.to_owned();
+    for (line, debians) in [
+        (
+            "#path: ./smartmeter-queue\n",
+            "path: /var/lib/smartmeter-reader/queue\n".to_owned(),
+        ),
+        (
+            "#socket: ./smartmeter-queue.sock\n",
+            "socket: /run/smartmeter-reader/queue.sock\n".to_owned(),
+        ),
+        ("[65533]", "[smartmeter-publisher]".to_owned()),
+        ("/run/secrets/decryption_key", of_service("decryption.key")),
+        (
+            "/run/secrets/authentication_key",
+            of_service("authentication.key"),
+        ),
+        ("/run/secrets/mqtt_credentials", of_service("mqtt.properties")),
+        ("/run/secrets/client_key", of_service("client.key")),
+    ] {
+        assert_eq!(expected.matches(line).count(), 1, "{line}");
+        expected = expected.replace(line, &debians);
+    }
     assert_eq!(
         include_str!("../../../config/debian/smartmeter-reader.yml"),
         expected
