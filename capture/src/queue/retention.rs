@@ -119,4 +119,4 @@ const BLOCK_OVERHEAD_BYTES: u64 = 64;
 /// sled's file, in tenths of what the blocks in it cost: measured, see `tests/bench queue`.
 const DISK_PER_COST_TENTHS: u64 = 34;
 /// What an empty queue takes: the journal, the segments that are written and cleared while much comes, the mark.
-const DISK_FIXED_BYTES: u64 = 4 * 1024 * 1024 + 320 * 1024;
+const DISK_FIXED_BYTES: u64 = 4 * 1024 * 1024 + 832 * 1024;

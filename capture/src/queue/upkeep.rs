@@ -155,16 +155,8 @@ impl Queue {
         let root = self.layout.root().to_owned();
         self.with_store(|store| {
             let is_due =
-                store.uncollected_bytes() >= COLLECT_BYTES && layout::disk_bytes(&root) > max_bytes / 8 * 5;
-            if is_due {
-                store.collect()?;
-                for _ in 0..MORE_COLLECTS {
-                    if layout::disk_bytes(&root) > max_bytes / 8 * 7 {
-                        store.collect()?;
-                    }
-                }
-            }
-            Ok(())
+                store.uncollected_bytes() >= COLLECT_BYTES && layout::disk_bytes(&root) > max_bytes / 2;
+            if is_due { store.collect() } else { Ok(()) }
         })?;
         self.remove_damaged_beyond(max_bytes / 8 * 7);
         Ok(())
@@ -349,8 +341,6 @@ fn store_is_tight(file_bytes: u64, live_bytes: u64) -> bool {
 
 /// Bytes of changes after which the folder is looked at, and its file collected.
 const COLLECT_BYTES: usize = 32 * 1024;
-/// How often it is collected again while the folder is near its bound.
-const MORE_COLLECTS: u32 = 4;
 /// How often commits are written and ages looked at, in microseconds.
 const UPKEEP_INTERVAL_US: u64 = 5_000_000;
 /// How often a folder is measured that is far from its bound, in microseconds.
