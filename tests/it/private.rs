@@ -21,6 +21,8 @@ use crate::installation::{Installation, assert_readings_are_true, household};
 /// The users and their group as the images have them, and somebody else.
 const CAPTURE: u32 = 65_532;
 const PUBLISHER: u32 = 65_533;
+/// Names who may change the queue.
+const WRITERS: &str = "SMARTMETER_QUEUE_WRITERS";
 const NOBODY: u32 = 65_534;
 
 fn mode(path: &Path) -> u32 {
@@ -309,10 +311,8 @@ fn two_users_of_one_group_run_capture_and_publisher() {
         .replace("socket: queue.sock", "socket: own/queue.sock");
     house.folder.write("smartmeter.yml", text);
     let arguments = ["-config", "smartmeter.yml"];
-    let started = Process::start(
-        "capture",
-        &mut as_user(&capture, CAPTURE, CAPTURE, &house.folder, &arguments),
-    );
+    let mut command = as_user(&capture, CAPTURE, CAPTURE, &house.folder, &arguments);
+    let started = Process::start("capture", command.env(WRITERS, PUBLISHER.to_string()));
     started.wait_to_say("own/queue.sock", SOON);
     let delivering = Process::start(
         "publisher",
@@ -424,7 +424,8 @@ fn whoever_has_taken_the_place_of_capture_is_told_nothing_and_believed_in_nothin
         "{refused:?}"
     );
     stranger.kill();
-    let _real = Process::start("capture", &mut as_user(&capture, 0, 0, &house.folder, &arguments));
+    let mut command = as_user(&capture, 0, 0, &house.folder, &arguments);
+    let _real = Process::start("capture", command.env(WRITERS, PUBLISHER.to_string()));
     wait_until("the real socket", SOON, || {
         UnixStream::connect(&socket).is_ok() && mode(&socket) == 0o660
     });

@@ -41,7 +41,7 @@ pub(super) fn open_or_make(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     match open(&options, path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(OpenOptions::new().read(true), path),
         opened => opened,
     }
 }
@@ -57,7 +57,7 @@ pub(super) fn make_next(path: &Path) -> io::Result<(File, PathBuf)> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    Ok((make(&next)?, next))
+    Ok((make(&mut OpenOptions::new(), &next)?, next))
 }
 
 /// Opens a file that there is to write into it.
@@ -84,10 +84,8 @@ fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
 }
 
 /// No link is followed where nothing may be.
-fn make(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true).mode(FILE_MODE);
-    let file = options.open(path)?;
+fn make(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let file = options.write(true).create_new(true).mode(FILE_MODE).open(path)?;
     // The umask may have taken the owner's own rights.
     file.set_permissions(Permissions::from_mode(FILE_MODE))?;
     Ok(file)
