@@ -8,6 +8,8 @@ mod configuration;
 mod credentials;
 #[path = "../../tests/fuzz/claims/mixed.rs"]
 mod mixed;
+#[path = "../../tests/fuzz/claims/scratch.rs"]
+mod scratch;
 
 use mixed::mixed;
 

@@ -14,12 +14,14 @@ use std::path::{Path, PathBuf};
 
 /// `Command::new` of something that is no literal, or starts another program: the file, the argument, and which
 /// programs that is.
-const NOT_LITERAL: [(&str, &str, &[&str]); 17] = [
+const NOT_LITERAL: [(&str, &str, &[&str]); 19] = [
     // Programs of this source, by their path.
     ("tests/it/terminal.rs", "file)", &[]),
     ("tests/it/command_line.rs", "&copy", &[]),
     // The command that the warning of an open folder names.
     ("capture/src/queue/own_files.rs", "\"sh\"", &["sh", "chmod"]),
+    ("tests/it/private.rs", "\"sh\"", &["sh"]),
+    ("tests/it/private.rs", "program)", &[]),
     // The README's commands for a backup.
     (
         "tests/it/restore.rs",

@@ -19,13 +19,15 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// Reads the list. Lines that make no sense are passed over: a damaged list must not stop capture.
+    /// Reads the list. Lines that make no sense are skipped: a damaged list must not stop capture.
     pub fn open(path: &Path) -> Self {
         let text = fs::read(path).unwrap_or_default();
-        let list = text
+        let mut list: Vec<Loss> = text
             .split(|&byte| byte == b'\n')
             .filter_map(|line| serde_json::from_slice::<Loss>(line).ok())
+            .filter(|loss| loss.first_sequence <= loss.last_sequence)
             .collect();
+        list.drain(..list.len().saturating_sub(KEPT));
         Self {
             path: path.to_owned(),
             list,
@@ -65,7 +67,10 @@ impl Losses {
         let mut missing = first;
         for (from, to) in stretches {
             if from <= missing && to >= missing {
-                missing = to + 1;
+                let Some(next) = to.checked_add(1) else {
+                    return true;
+                };
+                missing = next;
             }
         }
         missing > last

@@ -138,7 +138,7 @@ impl MarkFile {
     /// # Errors
     /// Where it cannot be written.
     pub fn write(&self, mark: &mut Mark) -> io::Result<()> {
-        mark.counter += 1;
+        mark.counter = mark.counter.saturating_add(1);
         self.file.write_all_at(&encode(mark), 0)
     }
 
@@ -147,7 +147,7 @@ impl MarkFile {
     /// # Errors
     /// Where it cannot be written or synced.
     pub fn write_synced(&self, mark: &mut Mark) -> io::Result<()> {
-        mark.counter += 1;
+        mark.counter = mark.counter.saturating_add(1);
         self.file.write_all_at(&encode(mark), SLOT_BYTES)?;
         self.file.sync_data()
     }

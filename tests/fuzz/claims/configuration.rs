@@ -3,10 +3,10 @@
 //!
 //! The input is the file, and behind zero bytes the values of flags and of environment variables, in turn.
 
-use std::path::{Path, PathBuf};
-
 use shared::config::flags::Flags;
 use shared::config::{ConfigError, Environment, Loaded, load_from};
+
+use super::scratch::File;
 
 /// A mistake shows at most 80 characters of a value, beside its key's and file's name.
 const LONGEST_LINE_CHARS: usize = 1_000;
@@ -83,7 +83,7 @@ pub(crate) fn hold_for(bytes: &[u8]) -> bool {
 }
 
 fn load(file: &File, flags: &Flags, environment: &Environment) -> Result<Loaded, ConfigError> {
-    load_from(flags, environment, std::slice::from_ref(&file.0), "host")
+    load_from(flags, environment, &[file.path().to_owned()], "host")
 }
 
 fn fits_a_terminal(words: &str) {
@@ -91,29 +91,4 @@ fn fits_a_terminal(words: &str) {
         .chars()
         .find(|character| character.is_control() && *character != '\n');
     assert_eq!(raw, None, "{words:?}");
-}
-
-/// A file of this process that is gone with it.
-pub(crate) struct File(PathBuf);
-
-impl File {
-    /// Under this name, with these bytes.
-    pub(crate) fn holding(name: &str, bytes: &[u8]) -> Self {
-        let thread = format!("{:?}", std::thread::current().id());
-        let name = format!("smartmeter-fuzz-{name}-{}-{thread}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, bytes).expect("the temporary folder takes a file");
-        Self(path)
-    }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
 }

@@ -2,7 +2,7 @@
 
 use shared::config::credentials::Credentials;
 
-use super::configuration::File;
+use super::scratch::File;
 
 /// Asserts every claim for these bytes.
 pub(crate) fn hold_for(bytes: &[u8]) {

@@ -4,7 +4,7 @@
 
 #[path = "../claims/credentials.rs"]
 mod claims;
-#[path = "../claims/configuration.rs"]
-mod configuration;
+#[path = "../claims/scratch.rs"]
+mod scratch;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| claims::hold_for(data));

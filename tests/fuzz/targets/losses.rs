@@ -1,0 +1,12 @@
+//! Any list of losses.
+
+#![no_main]
+
+#[path = "../claims/losses.rs"]
+mod claims;
+#[path = "../claims/scratch.rs"]
+mod scratch;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    claims::hold_for(data);
+});
