@@ -55,7 +55,7 @@ pub(super) struct Reader {
     found: Vec<Found>,
     search: LineSearch,
     pacing: Pacing,
-    /// Kept over connections, so that one that is made anew has no more.
+    /// Kept over connections, so that one that is made again has no more.
     budget: Budget,
     /// How often a peer that sends fast, then slowly, makes a line.
     fast_peers: Rate,

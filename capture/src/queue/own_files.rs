@@ -181,7 +181,7 @@ fn expect(path: PathBuf, is_so: fn(&Metadata) -> bool, expected: &str) -> Result
     }
 }
 
-/// What other users can reach of the folder, and how that is ended: in words for a person; nothing if all is closed.
+/// What other users can reach of the folder, and how that is ended, as a sentence; nothing if all is closed.
 pub(crate) fn open_to_others(layout: &Layout) -> Option<String> {
     let root = layout.root();
     let mode = |path: &Path| {

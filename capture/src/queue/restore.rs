@@ -3,7 +3,7 @@
 //! It goes into `sled-new`, which becomes `sled` when it is complete. Until then `sled-new` alone, beside what was
 //! moved aside, is the sign that this is under way: cut off anywhere, it is begun again at the next opening.
 //!
-//! What was moved aside and the new one are often more than the folder's bound. Then what was moved aside is first cut
+//! What was quarantined and the new one are often more than the folder's bound. Then what was quarantined is first cut
 //! down to the blocks that are whole.
 //!
 //! Where the disk has no room for all of it only the newest come back, at worst none: capture must not stand still.
@@ -82,7 +82,7 @@ pub(super) fn run(
     })
 }
 
-/// What is whole in a database that was moved aside. If both it and the new one would be more than the folder's bound
+/// What is whole in a database that was quarantined. If both it and the new one would be more than the folder's bound
 /// it is cut down first to what is whole, in one file, at worst to the newest of that.
 fn within_bound(layout: &Layout, options: &QueueOptions, damaged: &Path) -> Salvage {
     if damaged.join(LOG).exists() {
