@@ -184,7 +184,7 @@ fn fill(new: &Path, options: &QueueOptions, found: &Salvage, from: u64) -> Resul
     Ok(())
 }
 
-/// The file in a folder that was moved aside.
+/// The file in a folder that was quarantined.
 const GATHERED: &str = "blocks";
 /// The file of sled that most of them come from.
 const LOG: &str = "db";

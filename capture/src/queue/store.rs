@@ -62,7 +62,7 @@ const RECENT: &str = "recent";
 const CURSORS: &str = "cursors";
 /// A leaf that means nothing: it is changed to have sled move pages.
 const TURNS: &str = "turns";
-/// Changes after which sled writes a leaf anew, and with it moves one page of a segment that it clears.
+/// Changes after which sled writes a leaf again, and with it moves one page of a segment that it clears.
 const CHANGES_A_TURN: u8 = 11;
 /// A turn that writes less has moved no page, or a small one.
 const MOVING_BYTES: usize = 1024;
